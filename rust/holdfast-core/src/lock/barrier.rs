@@ -1,0 +1,234 @@
+//! The barrier: parties wait until all have come; it breaks when one of them dies.
+//!
+//! ```text
+//! word, seat   a mutex over the rest, as in `mutex.rs`
+//! cells        pairs: [owner id, 0 if unused] [state: WAITING | PASSED | BROKEN, index << 2]
+//! count        bit 0: broken         maximum   parties         gate   counts releases; all sleepers sleep on it
+//! signalled    owner id of the last party while it runs the action, else 0
+//! ```
+//! Each waiter finds its verdict in its own pair, so rounds cannot be confused. Waiters look at every heartbeat whether
+//! one of the others is dead, and then break the barrier for all.
+
+use super::mutex;
+use crate::arena::layout::Slot;
+use crate::arena::{Me, OwnerState};
+use crate::error::{Error, Result};
+use crate::os::futex::{self, Watch};
+use crate::sync::{AtomicU32, SC};
+use crate::wait::{Heart, Patience, Waited};
+
+const WAITING: u32 = 1;
+const PASSED: u32 = 2;
+const BROKEN: u32 = 3;
+const BROKEN_FLAG: u32 = 1;
+
+/// A barrier in place.
+#[derive(Debug, Clone, Copy)]
+pub struct Barrier<'a> {
+    /// Its words.
+    pub slot: &'a Slot,
+    /// Its pairs.
+    pub cells: &'a [AtomicU32],
+}
+
+/// What an arriving party finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// It waits in this pair.
+    Waits(usize),
+    /// It is the last one: it runs the action and then calls `open` (or `abort`).
+    Last,
+    /// The barrier is broken.
+    Broken,
+    /// The last round is still being released; come again after the gate moves from this value.
+    Busy(u32),
+}
+
+/// A party's verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// All came; the party's index.
+    Passed(u32),
+    /// The barrier broke.
+    Broken,
+}
+
+impl Barrier<'_> {
+    fn locked<T>(&self, me: &Me<'_>, act: impl FnOnce() -> T) -> Result<T> {
+        let mut watch = Watch::default();
+        mutex::acquire_words(me, &self.slot.word, &self.slot.seat, &mut watch)?;
+        let done = act();
+        mutex::release_words(me, &self.slot.word);
+        Ok(done)
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = &[AtomicU32]> {
+        self.cells.chunks_exact(2)
+    }
+
+    fn is_dead(me: &Me<'_>, owner: u32) -> bool {
+        owner != 0 && matches!(me.arena.owner_state(owner, true), OwnerState::Dead)
+    }
+
+    /// Under the mutex: frees the pairs of dead parties; breaks the barrier if one of them was waiting.
+    fn look_for_dead(&self, me: &Me<'_>) {
+        let mut broke = Self::is_dead(me, self.slot.signalled.load(SC));
+        for pair in self.pairs() {
+            let owner = pair[0].load(SC);
+            if Self::is_dead(me, owner) {
+                broke |= pair[1].load(SC) == WAITING;
+                let _ = pair[0].compare_exchange(owner, 0, SC, SC);
+            }
+        }
+        if broke {
+            self.slot.recoveries.fetch_add(1, SC);
+            self.break_now();
+        }
+    }
+
+    fn break_now(&self) {
+        self.slot.count.fetch_or(BROKEN_FLAG, SC);
+        self.slot.signalled.store(0, SC);
+        self.verdict_for_all(|_| BROKEN);
+    }
+
+    fn verdict_for_all(&self, verdict: impl Fn(u32) -> u32) {
+        let mut index = 0;
+        for pair in self.pairs() {
+            if pair[0].load(SC) != 0 && pair[1].load(SC) == WAITING {
+                pair[1].store(verdict(index), SC);
+                index += 1;
+            }
+        }
+        self.slot.gate.fetch_add(1, SC);
+        futex::wake(&self.slot.gate, u32::MAX);
+    }
+
+    fn count_waiting(&self) -> u32 {
+        self.pairs().filter(|p| p[0].load(SC) != 0 && p[1].load(SC) == WAITING).count() as u32
+    }
+
+    /// A party arrives.
+    ///
+    /// # Errors
+    /// HF504 if the arena is damaged.
+    pub fn arrive(&self, me: &Me<'_>) -> Result<Arrival> {
+        self.locked(me, || {
+            self.look_for_dead(me);
+            if self.slot.count.load(SC) & BROKEN_FLAG != 0 {
+                return Arrival::Broken;
+            }
+            if self.slot.signalled.load(SC) != 0 {
+                return Arrival::Busy(self.slot.gate.load(SC));
+            }
+            if self.count_waiting() + 1 == self.slot.maximum.load(SC) {
+                self.slot.signalled.store(me.id, SC);
+                return Arrival::Last;
+            }
+            for (i, pair) in self.pairs().enumerate() {
+                if pair[0].load(SC) == 0 {
+                    pair[1].store(WAITING, SC);
+                    pair[0].store(me.id, SC);
+                    return Arrival::Waits(i);
+                }
+            }
+            Arrival::Busy(self.slot.gate.load(SC)) // parties of the last round have not read their verdicts yet
+        })
+    }
+
+    /// The last party lets all go; its index, or that the barrier broke meanwhile.
+    ///
+    /// # Errors
+    /// HF504 if the arena is damaged.
+    pub fn open(&self, me: &Me<'_>) -> Result<Verdict> {
+        self.locked(me, || {
+            if self.slot.signalled.load(SC) != me.id {
+                return Verdict::Broken;
+            }
+            self.verdict_for_all(|index| PASSED | index << 2);
+            self.slot.signalled.store(0, SC);
+            Verdict::Passed(self.slot.maximum.load(SC) - 1)
+        })
+    }
+
+    /// Sleeps until the gate moves (a party that found the barrier busy).
+    pub fn sleep_at_gate(&self, value: u32, patience: &mut Patience<'_>) -> Waited<()> {
+        let mut heart = Heart::default();
+        let woken = futex::wait(&self.slot.gate, value, Some(heart.until(patience)));
+        heart.after(woken, patience).unwrap_or(Waited::Done(()))
+    }
+
+    /// Waits for the verdict of the pair. After `TimedOut` the caller aborts; after `Interrupted` it may wait on.
+    ///
+    /// # Errors
+    /// HF504 if the arena is damaged.
+    pub fn wait(&self, me: &Me<'_>, pair: usize, patience: &mut Patience<'_>) -> Result<Waited<Verdict>> {
+        let mut heart = Heart::default();
+        loop {
+            let gate = self.slot.gate.load(SC);
+            if let Some(verdict) = self.verdict(me, pair) {
+                return Ok(Waited::Done(verdict));
+            }
+            let woken = futex::wait(&self.slot.gate, gate, Some(heart.until(patience)));
+            if woken == futex::Woken::TimedOut {
+                me.arena.check()?;
+                self.locked(me, || self.look_for_dead(me))?;
+            }
+            if let Some(end) = heart.after(woken, patience) {
+                return Ok(self.verdict(me, pair).map_or(end, Waited::Done));
+            }
+        }
+    }
+
+    fn verdict(&self, me: &Me<'_>, pair: usize) -> Option<Verdict> {
+        let (owner, state) = (&self.cells[2 * pair], &self.cells[2 * pair + 1]);
+        let now = state.load(SC);
+        if now == WAITING && owner.load(SC) == me.id {
+            return None;
+        }
+        let _ = owner.compare_exchange(me.id, 0, SC, SC);
+        Some(if now & 3 == PASSED { Verdict::Passed(now >> 2) } else { Verdict::Broken })
+    }
+
+    /// Breaks the barrier until it is reset.
+    ///
+    /// # Errors
+    /// HF504 if the arena is damaged.
+    pub fn abort(&self, me: &Me<'_>) -> Result<()> {
+        self.locked(me, || self.break_now())
+    }
+
+    /// Makes the barrier new: parties that wait are told that it broke.
+    ///
+    /// # Errors
+    /// HF504 if the arena is damaged.
+    pub fn reset(&self, me: &Me<'_>) -> Result<()> {
+        self.locked(me, || {
+            self.break_now();
+            self.slot.count.fetch_and(!BROKEN_FLAG, SC);
+        })
+    }
+
+    /// Parties that wait.
+    ///
+    /// # Errors
+    /// HF504 if the arena is damaged.
+    pub fn waiting(&self, me: &Me<'_>) -> Result<u32> {
+        self.locked(me, || {
+            self.look_for_dead(me);
+            self.count_waiting()
+        })
+    }
+
+    /// Whether it is broken.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.slot.count.load(SC) & BROKEN_FLAG != 0
+    }
+}
+
+/// The error for more parties than a barrier can have.
+#[must_use]
+pub fn too_many_parties(most: usize) -> Error {
+    Error::new("HF112", format!("a barrier has at most {most} parties"))
+}

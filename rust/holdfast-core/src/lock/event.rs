@@ -1,0 +1,62 @@
+//! The event: one word, so that a signal handler may set it whatever the interrupted code was doing.
+//!
+//! ```text
+//! word   bit 0 set | bits 1-30 counts how often it was set | bit 31 SLEEPERS: somebody may sleep on the word
+//! ```
+//! A sleeper that finds the count changed was woken by a `set` even if a `clear` followed at once. A setter killed before
+//! its wake leaves the word set: the heartbeat of the sleepers finds it.
+
+use crate::os::futex;
+use crate::sync::{AtomicU32, SC};
+use crate::wait::{Heart, Patience, Waited};
+
+/// The event is set.
+pub const SET: u32 = 1;
+/// Somebody may sleep on the word.
+pub const SLEEPERS: u32 = 0x8000_0000;
+const COUNT: u32 = 0x7fff_fffe;
+
+/// Sets the event and wakes all.
+pub fn set(word: &AtomicU32) {
+    loop {
+        let now = word.load(SC);
+        if now & SET != 0 {
+            return;
+        }
+        let next = (now & COUNT).wrapping_add(2) & COUNT | SET;
+        if word.compare_exchange(now, next, SC, SC).is_ok() {
+            if now & SLEEPERS != 0 {
+                futex::wake(word, u32::MAX);
+            }
+            return;
+        }
+    }
+}
+
+/// Clears the event.
+pub fn clear(word: &AtomicU32) {
+    word.fetch_and(!SET, SC);
+}
+
+/// Waits until the event is set.
+pub fn wait(word: &AtomicU32, patience: &mut Patience<'_>) -> Waited<()> {
+    let first = word.load(SC);
+    let mut heart = Heart::default();
+    loop {
+        let mut now = word.load(SC);
+        if now & SET != 0 || (now ^ first) & COUNT != 0 {
+            return Waited::Done(());
+        }
+        if now & SLEEPERS == 0 {
+            if word.compare_exchange(now, now | SLEEPERS, SC, SC).is_err() {
+                continue;
+            }
+            now |= SLEEPERS;
+        }
+        let woken = futex::wait(word, now, Some(heart.until(patience)));
+        if let Some(end) = heart.after(woken, patience) {
+            let late = word.load(SC);
+            return if late & SET != 0 || (late ^ first) & COUNT != 0 { Waited::Done(()) } else { end };
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Files in shared memory: creation that fails early, mapping, and the shared flock that says "in use".
+
+use crate::error::{Error, Result};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The directory of this user's arenas: `HOLDFAST_DIR`, else `/dev/shm/holdfast-UID`.
+#[must_use]
+pub fn directory() -> PathBuf {
+    match std::env::var_os("HOLDFAST_DIR") {
+        Some(dir) if !dir.is_empty() => PathBuf::from(dir),
+        _ => PathBuf::from(format!("/dev/shm/holdfast-{}", super::identity::user_id())),
+    }
+}
+
+/// Makes the directory (mode 0700) or checks that the one that is there is ours alone.
+///
+/// # Errors
+/// HF502 if it cannot be made or belongs to somebody else, HF501 if there is no space.
+pub fn ensure_directory(dir: &Path) -> Result<()> {
+    let refuse = |why: String| Error::new("HF502", format!("cannot use {} for shared memory: {why}", dir.display()));
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Ok(()) => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(e) if e.raw_os_error() == Some(libc::ENOSPC) => return Err(full(dir, &e)),
+        Err(e) => return Err(refuse(e.to_string())),
+    }
+    let meta = std::fs::symlink_metadata(dir).map_err(|e| refuse(e.to_string()))?;
+    if !meta.is_dir() {
+        return Err(refuse("it is not a directory".into()));
+    }
+    if meta.uid() != super::identity::user_id() {
+        return Err(refuse(format!("it belongs to user {}", meta.uid())));
+    }
+    if meta.mode() & 0o022 != 0 {
+        return Err(refuse(format!("others may write to it (mode {:o}); chmod 700 it", meta.mode() & 0o7777)));
+    }
+    Ok(())
+}
+
+/// The error for "no space".
+#[must_use]
+pub fn full(at: &Path, why: &io::Error) -> Error {
+    Error::new(
+        "HF501",
+        format!(
+            "no space for shared memory in {} ({why}); free some, give the container a larger one (docker run --shm-size), \
+             or name another directory in HOLDFAST_DIR",
+            at.display()
+        ),
+    )
+}
+
+/// Opens a file for reading and writing, never following a link.
+///
+/// # Errors
+/// What the system says.
+pub fn open(path: &Path, create_new: bool) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(create_new)
+        .mode(0o600)
+        .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW)
+        .open(path)
+}
+
+/// Makes sure that the first `len` bytes exist: a full file system is an error now, not a SIGBUS later.
+///
+/// # Errors
+/// What the system says (ENOSPC, EFBIG, ...).
+pub fn allocate(file: &File, len: u64) -> io::Result<()> {
+    // SAFETY: plain system call on an open descriptor.
+    match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, len as libc::off_t) } {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
+/// Maps `len` bytes of the file, shared; the file may still be shorter.
+///
+/// # Errors
+/// What the system says.
+pub fn map(file: &File, len: usize) -> io::Result<*mut u8> {
+    // SAFETY: a new mapping at an address the kernel chooses.
+    let base = unsafe {
+        libc::mmap(
+            core::ptr::null_mut(),
+            len,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_NORESERVE,
+            file.as_raw_fd(),
+            0,
+        )
+    };
+    if base == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(base.cast())
+}
+
+/// Takes back a mapping.
+///
+/// # Safety
+/// Nothing refers to the mapping any more.
+pub unsafe fn unmap(base: *mut u8, len: usize) {
+    // SAFETY: by the caller's promise.
+    unsafe { libc::munmap(base.cast(), len) };
+}
+
+/// Marks the file as used by this process (and by its forked children, while they keep the descriptor).
+#[must_use]
+pub fn mark_used(file: &File) -> bool {
+    // SAFETY: plain system call on an open descriptor.
+    unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) == 0 }
+}
+
+/// Whether nobody marks the file as used; if so it stays ours alone until the descriptor is closed.
+#[must_use]
+pub fn claim_unused(file: &File) -> bool {
+    // SAFETY: plain system call on an open descriptor.
+    unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }
+}
+
+/// Whether the file still has a name.
+#[must_use]
+pub fn has_name(file: &File) -> bool {
+    file.metadata().is_ok_and(|m| m.nlink() > 0)
+}

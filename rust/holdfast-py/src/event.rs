@@ -1,0 +1,87 @@
+//! `Event`.
+
+use crate::base::{self, base, Base};
+use crate::py::{self, Object, PyResult};
+use crate::waiting::{self, Limit};
+use holdfast_core::lock::event;
+use holdfast_core::sync::{Ordering, SC};
+use holdfast_core::wait::{Waited, Waiting};
+use pyo3_ffi as ffi;
+
+unsafe extern "C-unwind" fn is_set(object: Object, _: Object) -> Object {
+    // SAFETY: called as a method.
+    match unsafe { base(object) }.slot() {
+        // Acquire pairs with the SeqCst write in `event::set`.
+        Ok(slot) => py::boolean(slot.word.load(Ordering::Acquire) & event::SET != 0),
+        Err(_) => core::ptr::null_mut(),
+    }
+}
+
+unsafe extern "C-unwind" fn set(object: Object, _: Object) -> Object {
+    // SAFETY: called as a method.
+    let this = unsafe { base(object) };
+    let act = || {
+        let slot = this.slot()?;
+        event::set(&slot.word);
+        this.arena().check().map_err(|e| py::raise_core(&e))?;
+        Ok(py::none())
+    };
+    py::give(act())
+}
+
+unsafe extern "C-unwind" fn clear(object: Object, _: Object) -> Object {
+    // SAFETY: called as a method.
+    let this = unsafe { base(object) };
+    let act = || {
+        event::clear(&this.slot()?.word);
+        this.arena().check().map_err(|e| py::raise_core(&e))?;
+        Ok(py::none())
+    };
+    py::give(act())
+}
+
+fn wait_for(this: &mut Base, limit: Limit) -> PyResult<bool> {
+    let slot = this.slot()?;
+    if slot.word.load(SC) & event::SET != 0 {
+        return Ok(true);
+    }
+    if limit == Limit::Now {
+        return Ok(false);
+    }
+    let me = this.me()?;
+    let place = waiting::here(&me);
+    let shown = Waiting::show(&me, this.handle.slot, place);
+    let mut spin = this.spin;
+    let got = waiting::block(this.arena(), limit, |patience| {
+        let first = slot.word.load(SC);
+        // Relaxed: only a hint; `event::wait` looks again.
+        if first & event::SET != 0 || spin.spin(|| slot.word.load(Ordering::Relaxed) & event::SET != 0) {
+            return Waited::Done(());
+        }
+        event::wait(&slot.word, patience)
+    })?;
+    this.spin = spin;
+    drop(shown);
+    Ok(got.is_some())
+}
+
+unsafe extern "C-unwind" fn wait(object: Object, args: *const Object, count: ffi::Py_ssize_t, keywords: Object) -> Object {
+    // SAFETY: called as a method.
+    let this = unsafe { base(object) };
+    let act = |this: &mut Base| {
+        let [timeout] = py::arguments([c"timeout"], args, count, keywords)?;
+        wait_for(this, waiting::limit(timeout)?)
+    };
+    py::give(act(this).map(py::boolean))
+}
+
+/// Adds the class.
+pub fn add_types(module: Object) -> bool {
+    let own = vec![
+        py::no_args(c"is_set", is_set),
+        py::no_args(c"set", set),
+        py::no_args(c"clear", clear),
+        py::keywords(c"wait", wait),
+    ];
+    base::add_class(module, c"holdfast._core.Event", own, Vec::new())
+}

@@ -1,0 +1,342 @@
+//! `Lock` and `RLock`.
+
+use crate::base::{self, base, Base};
+use crate::py::{self, Object, PyResult};
+use crate::waiting::{self, Limit};
+use holdfast_core::arena::layout::{flag, Slot};
+use holdfast_core::arena::{Me, OWNER_MASK};
+use holdfast_core::lock::{mutex, rlock, Released, Taken};
+use holdfast_core::os::fault;
+use holdfast_core::sync::{Ordering, SC};
+use holdfast_core::wait::{Waited, Waiting};
+use pyo3_ffi as ffi;
+
+/// `block` and `timeout` of an acquire.
+pub fn patience(args: *const Object, count: ffi::Py_ssize_t, keywords: Object) -> PyResult<Limit> {
+    let [block, timeout] = py::arguments([c"block", c"timeout"], args, count, keywords)?;
+    let blocks = match block {
+        Some(b) => py::truth(b)?,
+        None => true,
+    };
+    let limit = waiting::limit(timeout)?;
+    Ok(if blocks { limit } else { Limit::Now })
+}
+
+/// Ways of the two kinds of lock.
+trait Kind {
+    const REENTRANT: bool;
+    fn try_fast(slot: &Slot, me: u32) -> bool;
+    fn try_acquire(me: &Me<'_>, slot: &Slot) -> Option<Taken>;
+    fn release(me: u32, slot: &Slot) -> Released;
+}
+
+struct Plain;
+struct Reentrant;
+
+impl Kind for Plain {
+    const REENTRANT: bool = false;
+    #[inline(always)]
+    fn try_fast(slot: &Slot, me: u32) -> bool {
+        mutex::try_fast(&slot.word, me)
+    }
+    fn try_acquire(me: &Me<'_>, slot: &Slot) -> Option<Taken> {
+        mutex::try_acquire(me, &slot.word)
+    }
+    fn release(me: u32, slot: &Slot) -> Released {
+        mutex::release(me, &slot.word)
+    }
+}
+
+impl Kind for Reentrant {
+    const REENTRANT: bool = true;
+    #[inline(always)]
+    fn try_fast(slot: &Slot, me: u32) -> bool {
+        rlock::try_fast(slot, me)
+    }
+    fn try_acquire(me: &Me<'_>, slot: &Slot) -> Option<Taken> {
+        rlock::try_acquire(me, slot)
+    }
+    fn release(me: u32, slot: &Slot) -> Released {
+        rlock::release(me, slot)
+    }
+}
+
+#[inline(always)]
+fn acquire_fast<K: Kind>(this: &mut Base) -> PyResult<bool> {
+    let slot = this.slot()?;
+    let me = this.me()?;
+    if !K::try_fast(slot, me.id) {
+        return Ok(false);
+    }
+    took::<K>(this, &me, slot);
+    if fault::lost() {
+        return Err(lost(this));
+    }
+    Ok(true)
+}
+
+#[inline(always)]
+fn took<K: Kind>(this: &mut Base, me: &Me<'_>, slot: &Slot) {
+    // Relaxed: only the holder, which is this thread, writes the depth.
+    if !K::REENTRANT || slot.count.load(Ordering::Relaxed) == 0 {
+        me.took();
+        this.note_taken(me, slot);
+    }
+}
+
+#[cold]
+fn lost(this: &Base) -> py::Raised {
+    match this.arena().check() {
+        Err(e) => py::raise_core(&e),
+        Ok(()) => py::raise("HF504", "the shared memory of this program was cut off"),
+    }
+}
+
+#[cold]
+fn acquire_slow<K: Kind>(this: &mut Base, limit: Limit) -> PyResult<bool> {
+    let slot = this.slot()?;
+    let me = this.me()?;
+    let got = match K::try_acquire(&me, slot) {
+        Some(taken) => Some(taken),
+        None if limit == Limit::Now => None,
+        None => {
+            slot.contended.fetch_add(1, SC);
+            let place = waiting::here(&me);
+            let shown = Waiting::show(&me, this.handle.slot, place);
+            let mut spin = this.spin;
+            let arena = this.arena();
+            let got = waiting::block(arena, limit, |patience| {
+                // Relaxed: only a hint when to try.
+                if spin.spin(|| slot.word.load(Ordering::Relaxed) == 0) {
+                    if let Some(taken) = mutex::try_acquire(&me, &slot.word) {
+                        return Waited::Done(taken);
+                    }
+                }
+                mutex::acquire_slow(&me, &slot.word, &slot.seat, patience)
+            })?;
+            this.spin = spin;
+            drop(shown);
+            if got.is_some() && K::REENTRANT {
+                slot.count.store(0, SC);
+            }
+            got
+        }
+    };
+    this.arena().check().map_err(|e| py::raise_core(&e))?;
+    let Some(taken) = got else { return Ok(false) };
+    let place = slot.site.load(SC);
+    took::<K>(this, &me, slot);
+    if let Taken::FromDead(owner) = taken {
+        report_death(this, slot, owner, place, || {
+            me.gave();
+            let _ = mutex::release(me.id, &slot.word);
+        })?;
+    }
+    Ok(true)
+}
+
+/// Tells that the holder died; gives the lock back through `undo` if the telling raises.
+pub fn report_death(this: &mut Base, slot: &Slot, owner: u32, place: u32, undo: impl FnOnce()) -> PyResult<()> {
+    slot.recoveries.fetch_add(1, SC);
+    let (pid, who) = this.the_dead(owner, slot);
+    this.dead_pid = pid.max(1);
+    let site = this.arena().site(place);
+    let at = site.as_ref().map_or_else(String::new, |s| format!(", taken at {s}"));
+    let text = format!("{who} died holding {}{at}; what it protects may be half done", this.title());
+    let fields = [
+        ("lock", py::text(&this.title())),
+        ("pid", py::integer(u64::from(pid))),
+        ("where", site.map_or_else(py::none, |s| py::text(&s))),
+    ];
+    let told = if slot.flags.load(SC) & flag::RAISE != 0 {
+        Err(py::raise_with("HF101", &text, &fields))
+    } else {
+        py::warn("HF101", &text, &fields)
+    };
+    if told.is_err() {
+        undo();
+    }
+    told
+}
+
+#[inline(always)]
+fn release_any<K: Kind>(this: &mut Base, leaving_block: bool) -> PyResult<()> {
+    let slot = this.slot()?;
+    let me = this.me()?;
+    if !K::REENTRANT && mutex::release_fast(&slot.word, me.id) {
+        me.gave();
+        return Ok(());
+    }
+    // Relaxed: the depth is ours while the word names us; otherwise the slow path decides.
+    if K::REENTRANT && slot.count.load(Ordering::Relaxed) == 0 && mutex::release_fast(&slot.word, me.id) {
+        me.gave();
+        return Ok(());
+    }
+    release_slow::<K>(this, &me, slot, leaving_block)
+}
+
+#[cold]
+fn release_slow<K: Kind>(this: &mut Base, me: &Me<'_>, slot: &Slot, leaving_block: bool) -> PyResult<()> {
+    this.arena().check().map_err(|e| py::raise_core(&e))?;
+    let owner = slot.word.load(SC) & OWNER_MASK;
+    if owner != 0 && owner != me.id {
+        if leaving_block && this.is_inherited(owner) {
+            let text = format!(
+                "this process was forked inside `with` of {}; its parent still holds it, so leaving the block here does not open it",
+                this.title()
+            );
+            return py::warn("HF108", &text, &[]);
+        }
+        if K::REENTRANT {
+            return Err(py::raise("HF107", &format!(
+                "attempt to release recursive lock not owned by thread: {} is held by {}",
+                this.title(), this.person(owner)
+            )));
+        }
+        if slot.flags.load(SC) & flag::STRICT != 0 {
+            return Err(py::raise("HF102", &foreign_text(this, me, owner)));
+        }
+    }
+    let depth = if K::REENTRANT && owner == me.id { slot.count.load(SC) } else { 0 };
+    match K::release(me.id, slot) {
+        Released::ByHolder => {
+            if depth == 0 {
+                me.gave();
+            }
+            Ok(())
+        }
+        Released::NotHeld if K::REENTRANT => Err(py::raise(
+            "HF107",
+            &format!("attempt to release recursive lock not owned by thread: nobody holds {}", this.title()),
+        )),
+        Released::NotHeld => Err(py::raise("HF103", &format!(
+            "semaphore or lock released too many times: nobody holds {}", this.title()
+        ))),
+        Released::ForAnother(owner) => {
+            let text = foreign_text(this, me, owner);
+            me.gave_for(owner);
+            slot.foreign.fetch_add(1, SC);
+            py::warn("HF102", &text, &[("lock", py::text(&this.title()))])
+        }
+    }
+}
+
+impl Base {
+    /// A thread in words.
+    pub fn person(&self, owner: u32) -> String {
+        let who = self.arena().holder(owner);
+        if who.pid == 0 {
+            return "a process that has ended".into();
+        }
+        let name = if who.process.is_empty() { String::new() } else { format!(" ({})", who.process) };
+        format!("thread {:?} of process {}{name}", who.thread, who.pid)
+    }
+}
+
+fn foreign_text(this: &Base, me: &Me<'_>, owner: u32) -> String {
+    format!("{} released {} although {} holds it", this.person(me.id), this.title(), this.person(owner))
+}
+
+unsafe extern "C-unwind" fn acquire<K: Kind>(object: Object, args: *const Object, count: ffi::Py_ssize_t, keywords: Object) -> Object {
+    // SAFETY: called as a method.
+    let this = unsafe { base(object) };
+    if count == 0 && keywords.is_null() {
+        return match acquire_fast::<K>(this) {
+            Ok(true) => py::boolean(true),
+            Ok(false) => py::give(acquire_slow::<K>(this, Limit::Never).map(py::boolean)),
+            Err(_) => core::ptr::null_mut(),
+        };
+    }
+    let attempt = |this: &mut Base| {
+        let limit = patience(args, count, keywords)?;
+        if acquire_fast::<K>(this)? {
+            return Ok(true);
+        }
+        acquire_slow::<K>(this, limit)
+    };
+    py::give(attempt(this).map(py::boolean))
+}
+
+unsafe extern "C-unwind" fn release<K: Kind>(object: Object, _: Object) -> Object {
+    // SAFETY: called as a method.
+    match release_any::<K>(unsafe { base(object) }, false) {
+        Ok(()) => py::none(),
+        Err(_) => core::ptr::null_mut(),
+    }
+}
+
+unsafe extern "C-unwind" fn enter<K: Kind>(object: Object, _: Object) -> Object {
+    // SAFETY: called as a method.
+    let this = unsafe { base(object) };
+    match acquire_fast::<K>(this) {
+        Ok(true) => py::boolean(true),
+        Ok(false) => py::give(acquire_slow::<K>(this, Limit::Never).map(py::boolean)),
+        Err(_) => core::ptr::null_mut(),
+    }
+}
+
+unsafe extern "C-unwind" fn exit<K: Kind>(object: Object, _: *const Object, _: ffi::Py_ssize_t) -> Object {
+    // SAFETY: called as a method.
+    match release_any::<K>(unsafe { base(object) }, true) {
+        Ok(()) => py::none(),
+        Err(_) => core::ptr::null_mut(),
+    }
+}
+
+unsafe extern "C-unwind" fn locked(object: Object, _: Object) -> Object {
+    // SAFETY: called as a method.
+    let this = unsafe { base(object) };
+    py::give(this.slot().map(|s| py::boolean(s.word.load(SC) & OWNER_MASK != 0)))
+}
+
+/// `_is_mine()`: whether the calling thread holds it.
+unsafe extern "C-unwind" fn is_mine(object: Object, _: Object) -> Object {
+    // SAFETY: called as a method.
+    let this = unsafe { base(object) };
+    let mine = || Ok(this.slot()?.word.load(SC) & OWNER_MASK == this.me()?.id);
+    py::give(mine().map(py::boolean))
+}
+
+/// `_depth()`: how often the calling thread has taken it.
+unsafe extern "C-unwind" fn depth(object: Object, _: Object) -> Object {
+    // SAFETY: called as a method.
+    let this = unsafe { base(object) };
+    let depth = || {
+        let slot = this.slot()?;
+        let mine = slot.word.load(SC) & OWNER_MASK == this.me()?.id;
+        Ok(py::integer(if mine { u64::from(slot.count.load(SC)) + 1 } else { 0 }))
+    };
+    py::give(depth())
+}
+
+fn methods<K: Kind>() -> Vec<ffi::PyMethodDef> {
+    vec![
+        py::keywords(c"acquire", acquire::<K>),
+        py::no_args(c"release", release::<K>),
+        py::no_args(c"__enter__", enter::<K>),
+        py::fast(c"__exit__", exit::<K>),
+        py::no_args(c"locked", locked),
+        py::no_args(c"_is_mine", is_mine),
+        py::no_args(c"_depth", depth),
+    ]
+}
+
+/// Adds the classes.
+pub fn add_types(module: Object) -> bool {
+    base::add_class(module, c"holdfast._core.Lock", methods::<Plain>(), Vec::new())
+        && base::add_class(module, c"holdfast._core.RLock", methods::<Reentrant>(), Vec::new())
+}
+
+/// Takes the lock of a slot for a short native section; for values. Whether it must be released again.
+pub fn hold(this: &mut Base) -> PyResult<bool> {
+    let slot = this.slot()?;
+    let me = this.me()?;
+    if mutex::try_fast(&slot.word, me.id) {
+        return Ok(true);
+    }
+    // Relaxed: the word names us only if we wrote it.
+    if slot.word.load(Ordering::Relaxed) & OWNER_MASK == me.id {
+        return Ok(false);
+    }
+    acquire_slow::<Plain>(this, Limit::Never)
+}

@@ -1,0 +1,155 @@
+//! `Semaphore` and `BoundedSemaphore` (one class; the bound is a flag of the slot).
+
+use crate::base::{self, base, Base};
+use crate::lock::{patience, report_death};
+use crate::py::{self, Object, PyResult};
+use crate::waiting::{self, Limit};
+use holdfast_core::lock::semaphore::Semaphore;
+use holdfast_core::lock::{Released, Taken};
+use holdfast_core::os::fault;
+use holdfast_core::sync::{Ordering, SC};
+use holdfast_core::wait::{Waited, Waiting};
+use pyo3_ffi as ffi;
+
+fn semaphore(this: &Base) -> PyResult<Semaphore<'static>> {
+    Ok(Semaphore { slot: this.slot()?, cells: this.cells() })
+}
+
+#[inline(always)]
+fn acquire_fast(this: &mut Base) -> PyResult<bool> {
+    let semaphore = semaphore(this)?;
+    let me = this.me()?;
+    if !semaphore.try_fast(me.id) {
+        return Ok(false);
+    }
+    me.took();
+    this.note_taken(&me, semaphore.slot);
+    if fault::lost() {
+        this.arena().check().map_err(|e| py::raise_core(&e))?;
+    }
+    Ok(true)
+}
+
+#[cold]
+fn acquire_slow(this: &mut Base, limit: Limit) -> PyResult<bool> {
+    let semaphore = semaphore(this)?;
+    let slot = semaphore.slot;
+    let me = this.me()?;
+    let got = match semaphore.try_acquire(&me) {
+        Some(taken) => Some(taken),
+        None if limit == Limit::Now => None,
+        None => {
+            slot.contended.fetch_add(1, SC);
+            let place = waiting::here(&me);
+            let shown = Waiting::show(&me, this.handle.slot, place);
+            let mut spin = this.spin;
+            let got = waiting::block(this.arena(), limit, |patience| {
+                // Relaxed: only a hint when to try.
+                let free = || {
+                    slot.count.load(Ordering::Relaxed) != 0
+                        || semaphore.cells.iter().any(|c| c.load(Ordering::Relaxed) == 0)
+                };
+                if spin.spin(free) {
+                    if let Some(taken) = semaphore.try_acquire(&me) {
+                        return Waited::Done(taken);
+                    }
+                }
+                semaphore.acquire_slow(&me, patience)
+            })?;
+            this.spin = spin;
+            drop(shown);
+            got
+        }
+    };
+    this.arena().check().map_err(|e| py::raise_core(&e))?;
+    let Some(taken) = got else { return Ok(false) };
+    let place = slot.site.load(SC);
+    me.took();
+    this.note_taken(&me, slot);
+    if let Taken::FromDead(owner) = taken {
+        report_death(this, slot, owner, place, || {
+            me.gave();
+            let _ = semaphore.release(&me);
+        })?;
+    }
+    Ok(true)
+}
+
+#[inline(always)]
+fn release_one(this: &mut Base, leaving_block: bool) -> PyResult<()> {
+    let semaphore = semaphore(this)?;
+    let me = this.me()?;
+    if semaphore.release_fast(me.id) {
+        me.gave();
+        return Ok(());
+    }
+    this.arena().check().map_err(|e| py::raise_core(&e))?;
+    if leaving_block {
+        let inherited = holdfast_core::arena::inherited_seat(this.arena());
+        if inherited.is_some_and(|owner| semaphore.has(owner)) {
+            let text = format!(
+                "this process was forked inside `with` of {}; its parent still holds the permit, so leaving the block here does not give it back",
+                this.title()
+            );
+            return py::warn("HF108", &text, &[]);
+        }
+    }
+    match semaphore.release(&me) {
+        Released::ByHolder => Ok(()),
+        Released::ForAnother(owner) => {
+            me.gave_for(owner);
+            semaphore.slot.foreign.fetch_add(1, SC);
+            Ok(())
+        }
+        Released::NotHeld => Err(py::raise("HF103", &format!("semaphore or lock released too many times: {}", this.title()))),
+    }
+}
+
+unsafe extern "C-unwind" fn acquire(object: Object, args: *const Object, count: ffi::Py_ssize_t, keywords: Object) -> Object {
+    // SAFETY: called as a method.
+    let this = unsafe { base(object) };
+    let attempt = |this: &mut Base| {
+        let limit = if count == 0 && keywords.is_null() { Limit::Never } else { patience(args, count, keywords)? };
+        if acquire_fast(this)? {
+            return Ok(true);
+        }
+        acquire_slow(this, limit)
+    };
+    py::give(attempt(this).map(py::boolean))
+}
+
+unsafe extern "C-unwind" fn release(object: Object, _: Object) -> Object {
+    // SAFETY: called as a method.
+    py::give(release_one(unsafe { base(object) }, false).map(|()| py::none()))
+}
+
+unsafe extern "C-unwind" fn enter(object: Object, _: Object) -> Object {
+    // SAFETY: called as a method.
+    let this = unsafe { base(object) };
+    let attempt = |this: &mut Base| if acquire_fast(this)? { Ok(true) } else { acquire_slow(this, Limit::Never) };
+    py::give(attempt(this).map(py::boolean))
+}
+
+unsafe extern "C-unwind" fn exit(object: Object, _: *const Object, _: ffi::Py_ssize_t) -> Object {
+    // SAFETY: called as a method.
+    py::give(release_one(unsafe { base(object) }, true).map(|()| py::none()))
+}
+
+unsafe extern "C-unwind" fn get_value(object: Object, _: Object) -> Object {
+    // SAFETY: called as a method.
+    let this = unsafe { base(object) };
+    let value = || Ok(py::integer(u64::from(semaphore(this)?.value(&this.me()?))));
+    py::give(value())
+}
+
+/// Adds the class.
+pub fn add_types(module: Object) -> bool {
+    let own = vec![
+        py::keywords(c"acquire", acquire),
+        py::no_args(c"release", release),
+        py::no_args(c"__enter__", enter),
+        py::fast(c"__exit__", exit),
+        py::no_args(c"get_value", get_value),
+    ];
+    base::add_class(module, c"holdfast._core.Semaphore", own, Vec::new())
+}

@@ -1,0 +1,132 @@
+"""holdfast: everything Python's ``multiprocessing`` has, rebuilt so that it cannot hang in silence.
+
+``import holdfast as mp`` has every public name of ``multiprocessing``, with its documented behaviour. Beyond those:
+``RWLock``, ``all_of``, ``install``, ``uninstall``, and the errors. Names are looked up when they are first used, so
+that importing this package costs nothing that is not needed.
+"""
+
+import sys
+from importlib import import_module
+
+TYPE_CHECKING = False  # importing typing would make the start of every child milliseconds longer
+
+if sys.platform != "linux":
+    from holdfast.errors import UnsupportedPlatform
+
+    _MESSAGE = f"holdfast needs Linux (futexes, pidfds, /dev/shm); this is {sys.platform}"
+    raise UnsupportedPlatform(_MESSAGE)
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from multiprocessing import active_children as active_children
+    from multiprocessing import current_process as current_process
+    from multiprocessing import parent_process as parent_process
+    from multiprocessing.context import AuthenticationError as AuthenticationError
+    from multiprocessing.context import BufferTooShort as BufferTooShort
+    from multiprocessing.context import ProcessError as ProcessError
+    from multiprocessing.context import TimeoutError as TimeoutError  # noqa: A004 - the standard library's name
+
+    from holdfast.context import DefaultContext
+    from holdfast.context import Process as Process
+    from holdfast.cpu import cpu_count as cpu_count
+    from holdfast.errors import *  # noqa: F403
+    from holdfast.install import install as install
+    from holdfast.install import uninstall as uninstall
+    from holdfast.synchronize import all_of as all_of
+
+    _context: DefaultContext
+    Array = _context.Array
+    Barrier = _context.Barrier
+    BoundedSemaphore = _context.BoundedSemaphore
+    Condition = _context.Condition
+    Event = _context.Event
+    JoinableQueue = _context.JoinableQueue
+    Lock = _context.Lock
+    Manager = _context.Manager
+    Pipe = _context.Pipe
+    Pool = _context.Pool
+    Queue = _context.Queue
+    RLock = _context.RLock
+    RWLock = _context.RWLock
+    RawArray = _context.RawArray
+    RawValue = _context.RawValue
+    Semaphore = _context.Semaphore
+    SimpleQueue = _context.SimpleQueue
+    Value = _context.Value
+    allow_connection_pickling = _context.allow_connection_pickling
+    freeze_support = _context.freeze_support
+    get_all_start_methods = _context.get_all_start_methods
+    get_context = _context.get_context
+    get_logger = _context.get_logger
+    get_start_method = _context.get_start_method
+    log_to_stderr = _context.log_to_stderr
+    reducer = _context.reducer
+    set_executable = _context.set_executable
+    set_forkserver_preload = _context.set_forkserver_preload
+    set_start_method = _context.set_start_method
+
+    __all__: list[str]
+    __version__: str
+
+# Ours beyond multiprocessing's names, and the module that has them.
+_OWN = {
+    "all_of": "holdfast.synchronize",
+    "cpu_count": "holdfast.cpu",
+    "install": "holdfast.install",
+    "uninstall": "holdfast.install",
+}
+
+
+def __getattr__(name: str) -> "Any":  # noqa: ANN401 - whatever the name stands for
+    value = _find(name)
+    globals()[name] = value
+    return value
+
+
+def _find(name: str) -> "Any":  # noqa: ANN401 - as above
+    """A public name: ours, a context's, an error's, or a module's."""
+    if name in _OWN:
+        return getattr(import_module(_OWN[name]), name)
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - 20 ms that only this needs
+
+        return version("holdfast")
+    if name == "__all__":
+        import multiprocessing  # noqa: PLC0415 - only `import *` asks
+
+        return sorted({*multiprocessing.__all__, *_OWN, "RWLock", *_error_names()})
+    if not name.startswith("_"):
+        context = import_module("holdfast.context")._default_context  # noqa: SLF001
+        if hasattr(context, name):
+            return getattr(context, name)
+        if name in _error_names():
+            return getattr(import_module("holdfast.errors"), name)
+        module = _module(name)
+        if module is not None:
+            return module
+        if name in ("SUBDEBUG", "SUBWARNING"):  # not documented, but reachable in multiprocessing
+            return getattr(import_module("multiprocessing"), name)
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)
+
+
+def _error_names() -> list[str]:
+    errors = import_module("holdfast.errors")
+    return [name for name in errors.__all__ if name[0].isupper() and name != "CODES"]
+
+
+def _module(name: str) -> "Any":  # noqa: ANN401 - a module or None
+    """A module of ours, or else the standard library's of the same name."""
+    for package in (__name__, "multiprocessing"):
+        full = f"{package}.{name}"
+        try:
+            return import_module(full)
+        except ModuleNotFoundError as error:
+            if error.name != full:
+                raise
+    return None
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__getattr__("__all__")})

@@ -1,0 +1,262 @@
+"""Contexts: the standard library's, handing out holdfast's processes and primitives.
+
+Which start method is in use is one fact of a process, not two: it is kept where ``multiprocessing`` keeps it, so that
+``holdfast.set_start_method`` and ``multiprocessing.set_start_method`` agree.
+"""
+
+from __future__ import annotations
+
+import atexit
+from multiprocessing import context as _std
+
+from holdfast import boarding
+from holdfast.process import BaseProcess
+
+TYPE_CHECKING = False  # importing typing would make the start of every child milliseconds longer
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from holdfast.managers import SyncManager
+    from holdfast.pool import Pool
+
+__all__ = [
+    "BaseContext",
+    "DefaultContext",
+    "ForkContext",
+    "ForkProcess",
+    "ForkServerContext",
+    "ForkServerProcess",
+    "Process",
+    "SpawnContext",
+    "SpawnProcess",
+]
+
+
+class Process(BaseProcess, _std.Process):
+    """A process started by the default start method."""
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: ANN401, N802 - the standard library's name
+        return _default_context.get_context().Process._Popen(process_obj)  # noqa: SLF001 - as above
+
+
+class ForkProcess(BaseProcess, _std.ForkProcess):
+    """A process started by fork."""
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: ANN401, N802 - the standard library's name
+        from holdfast.popen import ForkPopen  # noqa: PLC0415 - children do not need it
+
+        return ForkPopen(process_obj)
+
+
+class SpawnProcess(BaseProcess, _std.SpawnProcess):
+    """A process started by a fresh interpreter."""
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: ANN401, N802 - the standard library's name
+        from holdfast.popen import SpawnPopen  # noqa: PLC0415 - children do not need it
+
+        return SpawnPopen(process_obj)
+
+
+class ForkServerProcess(BaseProcess, _std.ForkServerProcess):
+    """A process forked by a server."""
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: ANN401, N802 - the standard library's name
+        from holdfast.popen import ForkServerPopen  # noqa: PLC0415 - children do not need it
+
+        return ForkServerPopen(process_obj)
+
+
+class BaseContext(_std.BaseContext):
+    """What all contexts have in common. Options of a primitive (``name=`` ...) are those of its class."""
+
+    def cpu_count(self) -> int:
+        """How many CPUs this program may use: see `holdfast.cpu_count`."""
+        from holdfast.cpu import cpu_count  # noqa: PLC0415 - each of these methods imports what it hands out
+
+        return cpu_count()
+
+    def Lock(self, name: str | None = None, **options: Any) -> Any:  # noqa: ANN401, N802
+        """A lock that is not recursive."""
+        from holdfast import synchronize  # noqa: PLC0415
+
+        return synchronize.Lock(ctx=self.get_context(), **_named(name, options))
+
+    def RLock(self, name: str | None = None, **options: Any) -> Any:  # noqa: ANN401, N802
+        """A recursive lock."""
+        from holdfast import synchronize  # noqa: PLC0415
+
+        return synchronize.RLock(ctx=self.get_context(), **_named(name, options))
+
+    def RWLock(self, name: str | None = None, **options: Any) -> Any:  # noqa: ANN401, N802
+        """A lock for many readers or one writer."""
+        from holdfast import synchronize  # noqa: PLC0415
+
+        return synchronize.RWLock(ctx=self.get_context(), **_named(name, options))
+
+    def Condition(self, lock: Any = None, **options: Any) -> Any:  # noqa: ANN401, N802
+        """A condition variable."""
+        from holdfast import synchronize  # noqa: PLC0415
+
+        return synchronize.Condition(lock, ctx=self.get_context(), **options)
+
+    def Semaphore(self, value: int = 1, **options: Any) -> Any:  # noqa: ANN401, N802
+        """A semaphore."""
+        from holdfast import synchronize  # noqa: PLC0415
+
+        return synchronize.Semaphore(value, ctx=self.get_context(), **options)
+
+    def BoundedSemaphore(self, value: int = 1, **options: Any) -> Any:  # noqa: ANN401, N802
+        """A semaphore that cannot be released above its first value."""
+        from holdfast import synchronize  # noqa: PLC0415
+
+        return synchronize.BoundedSemaphore(value, ctx=self.get_context(), **options)
+
+    def Event(self, **options: Any) -> Any:  # noqa: ANN401, N802
+        """An event."""
+        from holdfast import synchronize  # noqa: PLC0415
+
+        return synchronize.Event(ctx=self.get_context(), **options)
+
+    def Barrier(  # noqa: N802
+        self,
+        parties: int,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        """A barrier for a number of parties; `timeout` is the default of its ``wait``, in seconds."""
+        from holdfast import synchronize  # noqa: PLC0415
+
+        return synchronize.Barrier(parties, action, timeout, ctx=self.get_context(), **options)
+
+    def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:  # noqa: ANN401, N802
+        """A ctypes object in shared memory, without a lock."""
+        from holdfast import sharedctypes  # noqa: PLC0415
+
+        return sharedctypes.RawValue(typecode_or_type, *args)
+
+    def RawArray(self, typecode_or_type: Any, size_or_initializer: Any) -> Any:  # noqa: ANN401, N802
+        """A ctypes array in shared memory, without a lock."""
+        from holdfast import sharedctypes  # noqa: PLC0415
+
+        return sharedctypes.RawArray(typecode_or_type, size_or_initializer)
+
+    def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:  # noqa: ANN401, N802
+        """A ctypes object in shared memory, with a lock."""
+        from holdfast import sharedctypes  # noqa: PLC0415
+
+        return sharedctypes.Value(typecode_or_type, *args, lock=lock, ctx=self.get_context())
+
+    def Array(self, typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True) -> Any:  # noqa: ANN401, N802
+        """A ctypes array in shared memory, with a lock."""
+        from holdfast import sharedctypes  # noqa: PLC0415
+
+        return sharedctypes.Array(typecode_or_type, size_or_initializer, lock=lock, ctx=self.get_context())
+
+    def Manager(self) -> SyncManager:  # type: ignore[override]  # noqa: N802
+        """A started manager, whose primitives are the plain ones."""
+        from holdfast.managers import SyncManager  # noqa: PLC0415
+
+        manager = SyncManager(ctx=self.get_context())
+        manager.start()
+        return manager
+
+    def Pool(  # type: ignore[override]  # noqa: N802
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        maxtasksperchild: int | None = None,
+    ) -> Pool:
+        """A pool of worker processes; by default as many as `cpu_count` says."""
+        from holdfast.pool import Pool  # noqa: PLC0415
+
+        return Pool(processes, initializer, initargs, maxtasksperchild, context=self.get_context())
+
+    def get_context(self, method: str | None = None) -> Any:  # noqa: ANN401 - one of the classes below
+        """This context, or that of a start method.
+
+        Raises:
+            ValueError: there is no such start method here.
+        """
+        if method is None:
+            return self
+        ours = _concrete_contexts.get(method)
+        return ours if ours is not None else super().get_context(method)
+
+
+def _named(name: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    return options if name is None else {**options, "name": name}
+
+
+class ForkContext(BaseContext, _std.ForkContext):
+    """The context whose start method is fork."""
+
+    Process = ForkProcess  # type: ignore[assignment]
+
+
+class SpawnContext(BaseContext, _std.SpawnContext):
+    """The context whose start method is spawn."""
+
+    Process = SpawnProcess  # type: ignore[assignment]
+
+
+class ForkServerContext(BaseContext, _std.ForkServerContext):
+    """The context whose start method is forkserver."""
+
+    Process = ForkServerProcess  # type: ignore[assignment]
+
+
+class DefaultContext(BaseContext, _std.DefaultContext):
+    """The context of the module's own functions; its start method can be set."""
+
+    Process = Process  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        """Nothing is kept here: see the module's docstring."""
+
+    def get_context(self, method: str | None = None) -> Any:  # noqa: ANN401 - as above
+        """The context of a start method; without one, of the default start method, which is settled by that.
+
+        Raises:
+            ValueError: there is no such start method here.
+        """
+        return super().get_context(self.get_start_method() if method is None else method)
+
+    def set_start_method(self, method: str | None, force: bool = False) -> None:
+        """Choose the start method, once.
+
+        Raises:
+            RuntimeError: it was chosen before, and `force` is false.
+            ValueError: there is no such start method here.
+        """
+        _std._default_context.set_start_method(method, force)  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def get_start_method(self, allow_none: bool = False) -> Any:  # noqa: ANN401 - str, or None with allow_none
+        """The name of the start method; None if it is not settled and `allow_none` is true."""
+        return _std._default_context.get_start_method(allow_none)  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def get_all_start_methods(self) -> list[str]:
+        """The names of all start methods, the default one first."""
+        return _std._default_context.get_all_start_methods()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
+
+
+_concrete_contexts: dict[str, BaseContext] = {
+    "fork": ForkContext(),
+    "spawn": SpawnContext(),
+    "forkserver": ForkServerContext(),
+}
+_default_context = DefaultContext()
+
+# Children of multiprocessing end by its own exit functions; this is for the first process, and for forks by the user.
+atexit.register(boarding.mark_exiting)
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attributes
+    """Everything else is the standard library's."""
+    return getattr(_std, name)

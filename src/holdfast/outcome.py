@@ -1,0 +1,216 @@
+"""How the result of a process reaches its parent: an anonymous file in memory, one for each process.
+
+The child writes what it has (a value, an exception, or why neither can travel) and then, in one small write, the
+header that makes it count. So a huge result never blocks the child as a pipe would, a kill at any instruction leaves
+either nothing or all, and nothing has a name that could be left behind. ``None`` is told by writing nothing.
+
+Layout: 1 byte kind (0 nothing yet, V value, E exception, L lost), 7 bytes unused, 8 bytes length of the description,
+8 bytes length of the payload, the description (pickled tuple of plain texts), the payload (pickled).
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+from contextlib import suppress
+
+TYPE_CHECKING = False  # importing typing would make the start of every child milliseconds longer
+if TYPE_CHECKING:
+    from typing import Any
+
+_HEADER = struct.Struct("=c7xQQ")
+_VALUE, _EXCEPTION, _LOST = b"V", b"E", b"L"
+_SPARES = 8  # making and destroying a file costs as much as a tenth of a fork
+
+_open: set[int] = set()  # every file of this process, spare ones too
+_spare: list[int] = []
+
+
+class RemoteTraceback(Exception):  # noqa: N818 - as in multiprocessing.pool and concurrent.futures
+    """Stands as the cause of an exception that came from another process, and shows that process's traceback."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Account:
+    """What a process left: exactly one of the three.
+
+    Attributes:
+        value: what ``run()`` returned.
+        error: what it raised, with the remote traceback as its cause.
+        lost: why neither could be carried over.
+    """
+
+    __slots__ = ("error", "lost", "value")
+
+    def __init__(self, value: Any = None, error: BaseException | None = None, lost: str | None = None) -> None:  # noqa: ANN401
+        self.value = value
+        self.error = error
+        self.lost = lost
+
+
+class Outcome:
+    """One end of the file, in the parent or in the child.
+
+    Args:
+        fd: the descriptor; made anew without one.
+
+    Raises:
+        OSError: no more descriptors or no memory.
+    """
+
+    __slots__ = ("fd", "pid")
+
+    def __init__(self, fd: int = -1) -> None:
+        if fd < 0:
+            fd = _spare.pop() if _spare else os.memfd_create("holdfast-result")
+        self.fd = fd
+        self.pid = os.getpid()
+        _open.add(fd)
+
+    def close(self) -> None:
+        """Give the file up; doing so twice is harmless, and so is a copy that a fork has left in a child."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0 and self.pid == os.getpid():
+            _open.discard(fd)
+            os.close(fd)
+
+    def recycle(self) -> None:
+        """Give the file up for use by a later process, when the one that had it has ended and wrote nothing."""
+        if len(_spare) < _SPARES:
+            _spare.append(self.fd)
+            self.fd = -1
+        else:
+            self.close()
+
+    def __del__(self) -> None:
+        with suppress(OSError, AttributeError, TypeError):  # the last two: at the end of the interpreter
+            self.close()
+
+    # the child's side
+
+    def put_value(self, value: object) -> None:
+        """Leave what ``run()`` returned; if it cannot be pickled, that is what is left."""
+        if value is None or self.pid != os.getpid():  # the user forked within run(), and this is the other process
+            return
+        name = _type_name(type(value))
+        try:
+            self._write(_VALUE, (name,), value)
+        except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
+            self._lose(f"the result of type {name} cannot be pickled: {_type_name(type(error))}: {error}")
+
+    def put_error(self, error: BaseException, text: str) -> None:
+        """Leave what ``run()`` raised.
+
+        Args:
+            error: the exception.
+            text: its traceback.
+        """
+        if self.pid != os.getpid():  # as above
+            return
+        name, said = _type_name(type(error)), _text(error)
+        try:
+            self._write(_EXCEPTION, (name, said, text), error)
+        except Exception as why:  # noqa: BLE001 - a user's __reduce__ may raise anything
+            reason = f"{_type_name(type(why))}: {why}"
+            self._lose(f"the exception {name}: {said} cannot be pickled ({reason})\n\n{text}")
+
+    def _write(self, kind: bytes, about: tuple[str, ...], content: object) -> None:
+        from multiprocessing.reduction import ForkingPickler  # noqa: PLC0415 - not needed for None
+
+        description = pickle.dumps(about)
+        os.lseek(self.fd, _HEADER.size, os.SEEK_SET)
+        with open(self.fd, "wb", closefd=False) as file:
+            file.write(description)
+            ForkingPickler(file, pickle.HIGHEST_PROTOCOL).dump(content)
+            length = file.tell() - _HEADER.size - len(description)
+        os.pwrite(self.fd, _HEADER.pack(kind, len(description), length), 0)
+
+    def _lose(self, why: str) -> None:
+        with suppress(OSError):  # the memory is full as well: then the exit code must do
+            os.ftruncate(self.fd, 0)
+            self._write(_LOST, (why,), None)
+
+    # the parent's side
+
+    def is_empty(self) -> bool:
+        """Whether nothing was written at all."""
+        return os.fstat(self.fd).st_size == 0
+
+    def take(self) -> Account | None:
+        """Read what the process left, once, after its end.
+
+        Returns:
+            What was left, or None if nothing was, or only a part when the process was killed.
+        """
+        head = os.pread(self.fd, _HEADER.size, 0)
+        if len(head) < _HEADER.size or head[:1] == b"\0":
+            return None
+        kind, described, length = _HEADER.unpack(head)
+        about: tuple[str, ...] = pickle.loads(os.pread(self.fd, described, _HEADER.size))  # noqa: S301 - our child
+        if kind == _LOST:
+            return Account(lost=about[0])
+        try:
+            os.lseek(self.fd, _HEADER.size + described, os.SEEK_SET)
+            with open(self.fd, "rb", closefd=False) as file:
+                content = pickle.load(file)  # noqa: S301 - our child wrote it
+        except Exception as error:  # noqa: BLE001 - a user's __setstate__ may raise anything
+            return Account(lost=_not_rebuilt(kind, about, error))
+        if kind == _VALUE:
+            return Account(value=content)
+        if not isinstance(content, BaseException):
+            return Account(lost=_not_rebuilt(kind, about, TypeError(f"got a {type(content).__name__}")))
+        content.__cause__ = RemoteTraceback(f'\n"""\n{about[2]}"""')
+        return Account(error=content)
+
+
+def _not_rebuilt(kind: bytes, about: tuple[str, ...], error: Exception) -> str:
+    reason = f"{_type_name(type(error))}: {error}"
+    if kind == _VALUE:
+        return f"the result of type {about[0]} cannot be rebuilt here ({reason})"
+    return f"the exception {about[0]}: {about[1]} cannot be rebuilt here ({reason})\n\n{about[2]}"
+
+
+def _type_name(cls: type) -> str:
+    return cls.__qualname__ if cls.__module__ in ("builtins", "__main__", "__mp_main__") else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
+        return "(its text cannot be read)"
+
+
+def take_over(own: Outcome | None) -> None:
+    """In a child: make its own file its own, and close those of its siblings, whose results they would keep in memory.
+
+    Args:
+        own: the child's file, if it has one.
+    """
+    keep = -1
+    if own is not None:
+        own.pid = os.getpid()
+        keep = own.fd
+    for fd in _open:
+        if fd != keep:
+            with suppress(OSError):
+                os.close(fd)
+    _open.clear()
+    _spare.clear()
+
+
+def without_own_frames(error: BaseException, code: object) -> None:
+    """Take the frames of holdfast's own function off the head of a traceback.
+
+    Args:
+        error: the exception, as caught in that function.
+        code: the function's code object.
+    """
+    tb = error.__traceback__
+    while tb is not None and tb.tb_frame.f_code is code:
+        tb = tb.tb_next
+    error.__traceback__ = tb
+

@@ -1,0 +1,154 @@
+"""The parent's side of a start, one class for each start method.
+
+They are the standard library's, plus: an outcome file for the result, the lifeline for daemons and workers, the
+boarding pass for children that do not share memory, and a clear error when there is no room for another process.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from multiprocessing import forkserver, popen_fork, popen_forkserver, popen_spawn_posix
+
+from holdfast import family, lifeline
+from holdfast.boarding import Passenger, find_package, launch
+from holdfast.outcome import Account, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from multiprocessing.process import BaseProcess
+
+__all__ = ["ForkPopen", "ForkServerPopen", "SpawnPopen"]
+
+# Processes that are not daemons by name, but belong to an object of their parent and are of no use without it.
+_SERVANTS = frozenset(
+    {("concurrent.futures.process", "_process_worker"), ("multiprocessing.managers", "_run_server")}
+)
+
+
+def _dies_with_parent(process: BaseProcess) -> bool:
+    target = getattr(process, "_target", None)
+    servant = (getattr(target, "__module__", None), getattr(target, "__name__", None)) in _SERVANTS
+    return servant or process.daemon
+
+
+class _Reporting(popen_fork.Popen):
+    """What all start methods have in common."""
+
+    _outcome: Outcome | None = None
+    _account: Account | None = None
+
+    def __init__(self, process_obj: BaseProcess) -> None:
+        family.token()
+        if getattr(process_obj, "_keeps_outcome", False):
+            self._outcome = Outcome()
+        launch.outcome = self._outcome
+        launch.dies_with_parent = _dies_with_parent(process_obj)
+        try:
+            if launch.dies_with_parent:
+                lifeline.reader()
+            super().__init__(process_obj)
+        except BaseException as error:
+            if self._outcome is not None:
+                self._outcome.close()
+            _raise_if_no_room(error, process_obj.name)
+            raise
+        finally:
+            launch.outcome, launch.dies_with_parent = None, False
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        code: int | None = super().poll(flag)
+        if code is not None and self._outcome is not None and self._outcome.is_empty():
+            self._outcome.recycle()
+            self._outcome = None
+        return code
+
+    def account(self) -> Account | None:
+        """What the ended process left, or None if it left nothing."""
+        if self._outcome is not None:
+            self._account = self._outcome.take()
+            self._outcome.close()
+            self._outcome = None
+        return self._account
+
+    def terminate(self) -> None:
+        if self.returncode is None:
+            from holdfast import ownership  # noqa: PLC0415 - most processes are never terminated
+
+            ownership.adopt(self.pid)
+        super().terminate()
+
+    def close(self) -> None:
+        if self._outcome is not None:
+            self._outcome.close()
+        super().close()
+
+
+def _raise_if_no_room(error: BaseException, name: str) -> None:
+    """Turn the system's "no more processes" into one that says so, and close what the start left open.
+
+    Raises:
+        TooManyProcesses: the error was EAGAIN.
+    """
+    if not isinstance(error, OSError) or error.errno != errno.EAGAIN:
+        return
+    tb = error.__traceback__
+    while tb is not None:  # fork failed between opening its pipes and registering them: only its frame knows them
+        if tb.tb_frame.f_code.co_name == "_launch":
+            _close_all(v for k, v in tb.tb_frame.f_locals.items() if k in ("parent_r", "child_w", "child_r", "parent_w"))
+        tb = tb.tb_next
+    from holdfast import errors  # noqa: PLC0415 - only where something failed
+
+    message = f"{name} could not be started: the system refuses another process (limit of processes, or of this cgroup)"
+    raise errors.make("HF505", message) from error
+
+
+def _close_all(fds: Iterable[Any]) -> None:
+    for fd in fds:
+        if isinstance(fd, int):
+            with suppress(OSError):
+                os.close(fd)
+
+
+class ForkPopen(_Reporting):
+    """Start by fork."""
+
+
+def _installed() -> bool:
+    module = sys.modules.get("holdfast.install")
+    return module is not None and module.is_installed()
+
+
+class SpawnPopen(_Reporting, popen_spawn_posix.Popen):
+    """Start by a fresh interpreter."""
+
+    def _launch(self, process_obj: BaseProcess) -> None:
+        super()._launch(Passenger(process_obj, installed=_installed()))
+
+
+class _Preload(list[str]):
+    """The forkserver's list of modules; its ``repr`` is put into the server's command line and evaluated there."""
+
+    def __repr__(self) -> str:
+        prologue = find_package()
+        if _installed():
+            prologue += "\nfrom holdfast.install import install; install()"
+        return f"(exec({prologue!r}), {super().__repr__()})[1]"
+
+
+class ForkServerPopen(_Reporting, popen_forkserver.Popen):
+    """Start by a server that forks; holdfast is loaded there already, so that children need not do it."""
+
+    def _launch(self, process_obj: BaseProcess) -> None:
+        server = forkserver._forkserver  # type: ignore[attr-defined]  # noqa: SLF001 - the list has no public reader
+        modules = server._preload_modules  # noqa: SLF001
+        if not isinstance(modules, _Preload):
+            wanted = ["holdfast.context"]
+            if "holdfast._core" in sys.modules:
+                wanted.append("holdfast._core")
+            server._preload_modules = _Preload([*modules, *wanted])  # noqa: SLF001
+        super()._launch(Passenger(process_obj, installed=_installed()))

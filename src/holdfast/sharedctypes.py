@@ -1,0 +1,320 @@
+"""Shared values and arrays: the contract of :mod:`multiprocessing.sharedctypes`, in holdfast's memory.
+
+A :class:`Value` of a plain number type is native: reading and writing take no Python code, ``add`` is exact. Values of
+other types and arrays are ctypes objects in shared memory with a re-entrant lock. All of them go through any pickle.
+"""
+
+import ctypes
+from multiprocessing import sharedctypes as _std
+from multiprocessing.context import reduction
+
+from holdfast import _core
+from holdfast.synchronize import _KIND, RLock, _rebuild, _Shared
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any, Self
+
+__all__ = ["Array", "RawArray", "RawValue", "Value", "copy", "synchronized"]
+
+typecode_to_type = _std.typecode_to_type
+
+_NATIVE = "?bBhHiIlLqQfd"
+_LAST_INPLACE_BACK = 10
+_FIRST_INPLACE_OPERATOR = 13
+
+
+class Block(_core.Bytes):
+    """Shared bytes behind a ctypes object."""
+
+    __slots__ = ("__weakref__",)
+
+    def __reduce__(self) -> "tuple[Any, ...]":
+        """Travels as a handle."""
+        return _rebuild, (type(self), *self._handle())
+
+
+def _to_type(typecode_or_type: "Any") -> "Any":
+    return typecode_to_type.get(typecode_or_type, typecode_or_type)
+
+
+def _at(type_: "Any", block: Block) -> "Any":
+    """A ctypes object of a type over a block."""
+    reduction.ForkingPickler.register(type_, _reduce_raw)
+    obj = type_.from_buffer(block)
+    obj._wrapper = block
+    return obj
+
+
+def _reduce_raw(obj: "Any") -> "Any":
+    block = getattr(obj, "_wrapper", None)
+    if not isinstance(block, Block):
+        return obj.__reduce__()
+    return _rebuild_raw, _raw_parts(obj)
+
+
+def _raw_parts(obj: "Any") -> "tuple[Any, Block, int | None]":
+    if isinstance(obj, ctypes.Array):
+        return obj._type_, obj._wrapper, obj._length_
+    return type(obj), obj._wrapper, None
+
+
+def _rebuild_raw(type_: "Any", block: Block, length: int | None) -> "Any":
+    return _at(type_ if length is None else type_ * length, block)
+
+
+def _new(type_: "Any") -> "Any":
+    return _at(type_, Block._new(max(1, ctypes.sizeof(type_))))
+
+
+def RawValue(typecode_or_type: "Any", *args: "Any") -> "Any":  # noqa: N802 - multiprocessing's name
+    """A ctypes object in shared memory, without a lock.
+
+    Args:
+        typecode_or_type: A ctypes type or a letter as of the array module.
+        *args: Passed to the type.
+
+    Raises:
+        ArenaFull: No space for shared memory.
+
+    Example:
+        >>> import holdfast
+        >>> holdfast.RawValue("i", 7).value
+        7
+    """
+    obj = _new(_to_type(typecode_or_type))
+    obj.__init__(*args)
+    return obj
+
+
+def RawArray(typecode_or_type: "Any", size_or_initializer: "Any") -> "Any":  # noqa: N802 - multiprocessing's name
+    """A ctypes array in shared memory, without a lock.
+
+    Args:
+        typecode_or_type: A ctypes type or a letter as of the array module.
+        size_or_initializer: Number of elements (they start as zero), or the elements.
+
+    Raises:
+        ArenaFull: No space for shared memory.
+
+    Example:
+        >>> import holdfast
+        >>> list(holdfast.RawArray("i", [1, 2]))
+        [1, 2]
+    """
+    element = _to_type(typecode_or_type)
+    if isinstance(size_or_initializer, int):
+        return _new(element * size_or_initializer)  # fresh shared memory is zero
+    obj = _new(element * len(size_or_initializer))
+    obj.__init__(*size_or_initializer)
+    return obj
+
+
+class SharedValue(_Shared, _core.Value):
+    """A shared number with its lock. Made by :func:`Value`."""
+
+    __slots__ = ("__weakref__", "_lock")
+
+    def __reduce__(self) -> "tuple[Any, ...]":
+        """Travels as a handle."""
+        return _rebuild, (type(self), *self._handle())
+
+    def __repr__(self) -> str:
+        """The number and who holds its lock."""
+        text = super().__repr__()
+        return f"{text[:-1]}, value {self.value!r}>" if "[HF" not in text else text
+
+    def get_lock(self) -> RLock:
+        """The re-entrant lock of the value; ``with value.get_lock():`` makes several steps one."""
+        try:
+            return self._lock
+        except AttributeError:
+            self._lock = RLock._like(self)
+            return self._lock
+
+    def get_obj(self) -> "Any":
+        """The number as a ctypes object over the same memory."""
+        type_ = typecode_to_type[chr(self._info()["flags"])]
+        obj = type_.from_buffer(self._bytes())
+        obj._wrapper = self
+        return obj
+
+    def acquire(self, *args: "Any", **kwargs: "Any") -> bool:
+        """Takes the value's lock; arguments as of ``Lock.acquire`` (the timeout in seconds)."""
+        return self.get_lock().acquire(*args, **kwargs)
+
+    def release(self) -> None:
+        """Releases the value's lock.
+
+        Raises:
+            NotOwner: This thread does not hold it.
+        """
+        self.get_lock().release()
+
+    def __enter__(self) -> bool:
+        """Takes the value's lock."""
+        return self.get_lock().__enter__()
+
+    def __exit__(self, *exc: object) -> None:
+        """Releases the value's lock."""
+        self.get_lock().__exit__(*exc)
+
+    def __iadd__(self, n: "Any") -> "Self":
+        """Adds exactly."""
+        self.add(n)
+        return self
+
+    def __isub__(self, n: "Any") -> "Self":
+        """Subtracts exactly."""
+        self.add(-n)
+        return self
+
+
+def Value(typecode_or_type: "Any", *args: "Any", lock: "Any" = True, ctx: object = None) -> "Any":  # noqa: N802
+    """A shared value with a lock.
+
+    Args:
+        typecode_or_type: A ctypes type or a letter as of the array module.
+        *args: Passed to the type.
+        lock: True for a lock of its own, False for none, or a lock object.
+        ctx: Accepted for compatibility.
+
+    Raises:
+        AttributeError: ``lock`` has no method ``acquire``.
+        ArenaFull: No space for shared memory.
+
+    Example:
+        >>> import holdfast
+        >>> counter = holdfast.Value("i", 0)
+        >>> counter.add(1)
+        1
+    """
+    type_ = _to_type(typecode_or_type)
+    letter = getattr(type_, "_type_", None)
+    if lock in (True, None) and isinstance(letter, str) and letter in _NATIVE and type_.__base__ is ctypes._SimpleCData:
+        if len(args) > 1:
+            message = f"{type_.__name__} takes at most 1 argument"
+            raise TypeError(message)
+        value = SharedValue._make(_KIND["Value"], 0, None, ord(letter), 0, 0)
+        if args:
+            value.value = args[0]
+        return value
+    return _with_lock(RawValue(type_, *args), lock)
+
+
+def Array(typecode_or_type: "Any", size_or_initializer: "Any", *, lock: "Any" = True, ctx: object = None) -> "Any":  # noqa: N802
+    """A shared array with a lock.
+
+    Args:
+        typecode_or_type: A ctypes type or a letter as of the array module.
+        size_or_initializer: Number of elements, or the elements.
+        lock: True for a lock of its own, False for none, or a lock object.
+        ctx: Accepted for compatibility.
+
+    Raises:
+        AttributeError: ``lock`` has no method ``acquire``.
+        ArenaFull: No space for shared memory.
+
+    Example:
+        >>> import holdfast
+        >>> holdfast.Array("d", [0.5, 1.5])[1]
+        1.5
+    """
+    return _with_lock(RawArray(typecode_or_type, size_or_initializer), lock)
+
+
+def _with_lock(obj: "Any", lock: "Any") -> "Any":
+    if lock is False:
+        return obj
+    if lock in (True, None):
+        lock = RLock()
+    if not hasattr(lock, "acquire"):
+        message = f"{lock!r} has no method 'acquire'"
+        raise AttributeError(message)
+    return synchronized(obj, lock)
+
+
+def copy(obj: "Any") -> "Any":
+    """A copy of a ctypes object, in shared memory of its own.
+
+    Raises:
+        ArenaFull: No space for shared memory.
+    """
+    new = _new(type(obj))
+    ctypes.pointer(new)[0] = obj
+    return new
+
+
+class _Travels:
+    """Pickles through any channel: as the type, the block and the lock."""
+
+    def __reduce__(self) -> "tuple[Any, ...]":
+        return _rebuild_synchronized, (*_raw_parts(self._obj), self._lock)
+
+    if TYPE_CHECKING:
+        _obj: Any
+        _lock: Any
+
+
+class Synchronized(_Travels, _std.Synchronized):  # type: ignore[type-arg]
+    """A single value with a lock."""
+
+
+class SynchronizedArray(_Travels, _std.SynchronizedArray):  # type: ignore[type-arg]
+    """An array with a lock."""
+
+
+class SynchronizedString(_Travels, _std.SynchronizedString):
+    """An array of characters with a lock."""
+
+
+class SynchronizedStructure(_Travels, _std.SynchronizedBase):  # type: ignore[type-arg]
+    """A structure with a lock; each field is a property."""
+
+
+_structures: "dict[Any, Any]" = {}
+
+
+def synchronized(obj: "Any", lock: "Any" = None, ctx: object = None) -> "Any":
+    """A wrapper of a shared ctypes object that takes the lock for every access.
+
+    Args:
+        obj: A ctypes object, in holdfast's shared memory if it shall travel.
+        lock: Its lock; a new ``RLock`` if None.
+        ctx: Accepted for compatibility.
+
+    Raises:
+        AssertionError: The object has a lock already.
+    """
+    if isinstance(obj, (_std.SynchronizedBase, SharedValue)):
+        message = "object already synchronized"
+        raise AssertionError(message)
+    lock = RLock() if lock is None else lock
+    if isinstance(obj, ctypes._SimpleCData):
+        return Synchronized(obj, lock, ctx)
+    if isinstance(obj, ctypes.Array):
+        return (SynchronizedString if obj._type_ is ctypes.c_char else SynchronizedArray)(obj, lock, ctx)
+    type_ = type(obj)
+    if type_ not in _structures:
+        fields = {field[0]: _std.make_property(field[0]) for field in type_._fields_}
+        _structures[type_] = type(f"Synchronized{type_.__name__}", (SynchronizedStructure,), fields)
+    return _structures[type_](obj, lock, ctx)
+
+
+def _rebuild_synchronized(type_: "Any", block: Block, length: int | None, lock: "Any") -> "Any":
+    return synchronized(_rebuild_raw(type_, block, length), lock)
+
+
+def _is_augmented(frame: "FrameType") -> bool:
+    """Whether a frame is at the store of ``x.value += n`` (or another operator): BINARY_OP in place, SWAP, STORE_ATTR."""
+    from dis import opmap
+
+    code, at = frame.f_code.co_code, frame.f_lasti
+    if at < 2 or code[at] != opmap["STORE_ATTR"] or code[at - 2] != opmap["SWAP"]:  # noqa: PLR2004 - one instruction
+        return False
+    for back in range(at - 4, max(-1, at - 2 * _LAST_INPLACE_BACK), -2):
+        if code[back] == opmap["BINARY_OP"]:
+            return code[back + 1] >= _FIRST_INPLACE_OPERATOR
+    return False

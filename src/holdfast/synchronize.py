@@ -1,0 +1,752 @@
+"""Locks and signals that know their holder, survive its death and can be passed anywhere.
+
+The same names and contracts as :mod:`multiprocessing.synchronize`, plus :class:`RWLock` and :func:`all_of`. Every object
+lives in shared memory (a handle of it goes through any pickle), works between threads and between processes, and answers
+``stats()``. Times are seconds.
+"""
+
+import threading
+from time import monotonic
+
+from holdfast import _core
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Self
+
+    from holdfast._stats import Stats
+
+__all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
+    "Lock",
+    "RLock",
+    "RWLock",
+    "Semaphore",
+    "all_of",
+]
+
+#: Greatest value of a semaphore, as in multiprocessing.
+SEM_VALUE_MAX = 0x7FFF_FFFF
+
+_KIND = {name: number for number, name in enumerate(_core.kinds())}
+_STRICT, _RAISE, _BOUNDED = 1, 2, 4
+# Words behind a slot of each size class (see rust/holdfast-core/src/arena/layout.rs).
+_WORDS = (0, 224, 4064)
+
+
+def _flags(on_owner_death: str, *, strict: bool) -> int:
+    if on_owner_death not in ("warn", "raise"):
+        from holdfast.errors import BadArgument
+
+        message = f'on_owner_death is "warn" or "raise", not {on_owner_death!r}'
+        raise BadArgument(message)
+    return (_RAISE if on_owner_death == "raise" else 0) | (_STRICT if strict else 0)
+
+
+def _size_class(words: int) -> int:
+    for size, room in enumerate(_WORDS):
+        if words <= room:
+            return size
+    return -1
+
+
+class _Shared:
+    """What all primitives have in common; mixed in front of a native class."""
+
+    __slots__ = ()
+    _free = "free"
+
+    def __reduce__(self) -> "tuple[Any, ...]":
+        return _rebuild, (type(self), *self._handle())
+
+    def __repr__(self) -> str:
+        from holdfast._stats import describe
+        from holdfast.errors import HoldfastError
+
+        try:
+            return describe(type(self), self._info(), self._free)
+        except HoldfastError as error:
+            return f"<holdfast.{type(self).__name__} {error}>"
+
+    def stats(self) -> "Stats":
+        """Who holds it, since when and from which line, who waits, and how often it was contended and recovered.
+
+        Raises:
+            ClosedError: It was closed in this process.
+
+        Example:
+            >>> import holdfast
+            >>> lock = holdfast.Lock()
+            >>> with lock:
+            ...     lock.stats().holder.thread
+            'MainThread'
+        """
+        from holdfast._stats import stats_of
+
+        return stats_of(self._info())
+
+    @property
+    def name(self) -> str:
+        """Its name, "" if it has none."""
+        return self._info()["name"]  # type: ignore[no-any-return]
+
+    # The standard library's queues and tests reach through these.
+    @property
+    def _semlock(self) -> "Self":
+        return self
+
+    if TYPE_CHECKING:
+
+        def _handle(self) -> tuple[str, int, int, int]: ...
+        def _info(self) -> dict[str, Any]: ...
+
+
+def _rebuild(cls: "Any", arena: str, slot: int, generation: int, kind: int) -> "Any":
+    return cls._find(arena, slot, generation, kind)
+
+
+class Lock(_Shared, _core.Lock):
+    """A mutual-exclusion lock for threads and processes.
+
+    Args:
+        ctx: Accepted for compatibility; every context has the same locks.
+        name: The same name is the same lock for every process of this user on this machine.
+        on_owner_death: After a holder died, the next one gets the lock and an :class:`OwnerDiedWarning` ("warn") or
+            the lock stays free and :class:`OwnerDied` is raised ("raise").
+        strict: Refuse a release by anybody but the holder.
+
+    Raises:
+        ArenaFull: No space for shared memory.
+        NameClash: The name belongs to an object of another kind.
+
+    Example:
+        >>> import holdfast
+        >>> lock = holdfast.Lock()
+        >>> with lock:
+        ...     lock.locked()
+        True
+    """
+
+    __slots__ = ("__weakref__",)
+
+    def __new__(
+        cls, *, ctx: object = None, name: str | None = None, on_owner_death: str = "warn", strict: bool = False
+    ) -> "Self":
+        """Makes the lock, or finds the one of that name."""
+        return cls._make(_KIND["Lock"], 0, name, _flags(on_owner_death, strict=strict), 0, 0)  # type: ignore[no-any-return]
+
+    def _count(self) -> int:
+        return self._depth()
+
+    def _get_value(self) -> int:
+        return 0 if self.locked() else 1
+
+    def _is_zero(self) -> bool:
+        return self.locked()
+
+
+class RLock(_Shared, _core.RLock):
+    """A lock that its holder may take again; it is free after as many releases.
+
+    Args and errors as for :class:`Lock`; only the holding thread may release it.
+
+    Example:
+        >>> import holdfast
+        >>> lock = holdfast.RLock()
+        >>> with lock, lock:
+        ...     pass
+    """
+
+    __slots__ = ("__weakref__",)
+
+    def __new__(cls, *, ctx: object = None, name: str | None = None, on_owner_death: str = "warn") -> "Self":
+        """Makes the lock, or finds the one of that name."""
+        return cls._make(_KIND["RLock"], 0, name, _flags(on_owner_death, strict=False), 0, 0)  # type: ignore[no-any-return]
+
+    def _count(self) -> int:
+        return self._depth()
+
+    def _get_value(self) -> int:
+        return 0 if self.locked() else 1
+
+    def _is_zero(self) -> bool:
+        return self.locked()
+
+
+class Semaphore(_Shared, _core.Semaphore):
+    """A counter that never goes below zero; permits of a dead process come back.
+
+    They come back unless the semaphore is used for signalling, that is, once somebody has released what another had
+    acquired. Permits beyond 4,064 have no owner.
+
+    Args:
+        value: Permits at the start.
+        ctx: Accepted for compatibility.
+        name: The same name is the same semaphore for every process of this user.
+        on_owner_death: As for :class:`Lock`.
+
+    Raises:
+        BadArgument: The value is negative or too large.
+
+    Example:
+        >>> import holdfast
+        >>> slots = holdfast.Semaphore(2)
+        >>> with slots:
+        ...     slots.get_value()
+        1
+    """
+
+    __slots__ = ("__weakref__",)
+    _free = "nobody holds a permit"
+    _extra = 0
+
+    def __new__(
+        cls, value: int = 1, *, ctx: object = None, name: str | None = None, on_owner_death: str = "warn"
+    ) -> "Self":
+        """Makes the semaphore, or finds the one of that name."""
+        if not 0 <= value <= SEM_VALUE_MAX:
+            from holdfast.errors import BadArgument
+
+            message = f"a semaphore's value is between 0 and {SEM_VALUE_MAX}, not {value}"
+            raise BadArgument(message)
+        size = _size_class(value)
+        cells = value if size >= 0 else 0
+        flags = _flags(on_owner_death, strict=False) | cls._extra
+        return cls._make(_KIND["Semaphore"], max(size, 0), name, flags, value, cells)  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        """What it is, its value, and who holds permits."""
+        text = super().__repr__()
+        return f"{text[:-1]}, value {self.get_value()}>" if "[HF" not in text else text
+
+    def _get_value(self) -> int:
+        return self.get_value()
+
+    def _is_zero(self) -> bool:
+        return self.get_value() == 0
+
+    def _is_mine(self) -> bool:
+        return bool(self._info()["mine"])
+
+
+class BoundedSemaphore(Semaphore):
+    """A semaphore that refuses to be released above its first value.
+
+    Args and errors as for :class:`Semaphore`; a release too many raises :class:`NotHeld` (a ``ValueError``).
+
+    Example:
+        >>> import holdfast
+        >>> holdfast.BoundedSemaphore(1).get_value()
+        1
+    """
+
+    __slots__ = ()
+    _extra = _BOUNDED
+
+
+class Event(_Shared, _core.Event):
+    """A flag to wait for. ``set()`` never waits for anybody, so a signal handler may call it.
+
+    Args:
+        ctx: Accepted for compatibility.
+        name: The same name is the same event for every process of this user.
+
+    Example:
+        >>> import holdfast
+        >>> ready = holdfast.Event()
+        >>> ready.set()
+        >>> ready.wait(timeout=1.0)
+        True
+    """
+
+    __slots__ = ("__weakref__",)
+    _free = "unset"
+
+    def __new__(cls, *, ctx: object = None, name: str | None = None) -> "Self":
+        """Makes the event, or finds the one of that name."""
+        return cls._make(_KIND["Event"], 0, name, 0, 0, 0)  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        """What it is, whether it is set, and how many wait."""
+        text = super().__repr__()
+        return text.replace("unset", "set", 1) if "[HF" not in text and self.is_set() else text
+
+
+class Condition:
+    """A place to wait until something has changed, under a lock.
+
+    A waiter that is killed is forgotten: ``notify`` and ``notify_all`` never wait for a sleeper's answer.
+
+    Args:
+        lock: A holdfast :class:`Lock` or :class:`RLock`; a new ``RLock`` if None.
+        ctx: Accepted for compatibility.
+        name: The same name is the same condition, with the same lock, for every process of this user.
+
+    Raises:
+        BadArgument: ``lock`` is not a holdfast lock, or both a lock and a name are given.
+
+    Example:
+        >>> import holdfast
+        >>> changed = holdfast.Condition()
+        >>> with changed:
+        ...     changed.wait(timeout=0.0)
+        False
+    """
+
+    __slots__ = ("__weakref__", "_list", "_lock", "acquire", "release")
+
+    def __init__(
+        self, lock: "Lock | RLock | None" = None, *, ctx: object = None, name: str | None = None
+    ) -> None:
+        """Makes the condition."""
+        if lock is not None and (name is not None or not isinstance(lock, (_core.Lock, _core.RLock))):
+            from holdfast.errors import BadArgument
+
+            message = f"a Condition takes a holdfast Lock or RLock, or a name; not {lock!r} and name {name!r}"
+            raise BadArgument(message)
+        waiters = _Waiters._make(_KIND["Condition"], 1, name, 0, 0, 0)
+        self._set(lock or RLock(name=None if name is None else f"{name} (its lock)"), waiters)
+
+    def _set(self, lock: "Lock | RLock", waiters: "_Waiters") -> None:
+        self._lock, self._list = lock, waiters
+        self.acquire, self.release = lock.acquire, lock.release
+
+    def __reduce__(self) -> "tuple[Any, ...]":
+        """Travels as its lock and its list."""
+        return _rebuild_condition, (self._lock, self._list)
+
+    def __enter__(self) -> bool:
+        """Takes the lock."""
+        return self._lock.__enter__()
+
+    def __exit__(self, *exc: object) -> None:
+        """Releases the lock."""
+        self._lock.__exit__(*exc)
+
+    def __repr__(self) -> str:
+        """What it is, who holds its lock, and how many wait."""
+        return f"<holdfast.Condition of {self._lock!r}, {self._list._waiting()} waiting>"
+
+    def stats(self) -> "Stats":
+        """As for a lock; the holders are those of the condition's lock, the waiters those of the condition.
+
+        Raises:
+            ClosedError: It was closed in this process.
+        """
+        return self._lock.stats()._replace(
+            kind="Condition", waiters=tuple(self._list.stats().waiters), name=self._list.name
+        )
+
+    @property
+    def name(self) -> str:
+        """Its name, "" if it has none."""
+        return self._list.name
+
+    def close(self) -> None:
+        """Lets go of it in this process."""
+        self._list.close()
+
+    def _check_held(self, what: str) -> None:
+        if not self._lock._is_mine():
+            message = f"must acquire() condition before using {what}"
+            raise AssertionError(message)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Releases the lock, sleeps until notified, and takes the lock again.
+
+        Args:
+            timeout: Seconds; None waits for ever.
+
+        Returns:
+            False if the time was over first.
+
+        Raises:
+            AssertionError: The calling thread does not hold the lock.
+            BadTimeout: The timeout is NaN or negative.
+        """
+        self._check_held("wait()")
+        place = self._list._enlist()
+        depth = self._lock._depth()
+        for _ in range(depth):
+            self._lock.release()
+        notified = False
+        try:
+            self._list._sleep(place, timeout)
+        finally:
+            for _ in range(depth):
+                self._lock.acquire()
+            notified = self._list._delist(place)
+        return notified
+
+    def wait_for(self, predicate: "Callable[[], Any]", timeout: float | None = None) -> "Any":
+        """Waits until ``predicate()`` is true; its last value.
+
+        Args:
+            predicate: Called with the lock held.
+            timeout: Seconds for the whole wait; None waits for ever.
+
+        Raises:
+            AssertionError: The calling thread does not hold the lock.
+        """
+        result = predicate()
+        if result:
+            return result
+        end = None if timeout is None else monotonic() + timeout
+        while not result:
+            left = None
+            if end is not None:
+                left = end - monotonic()
+                if left <= 0:
+                    break
+            self.wait(left)
+            result = predicate()
+        return result
+
+    def notify(self, n: int = 1) -> None:
+        """Wakes up to ``n`` waiters, the longest-waiting first.
+
+        Raises:
+            AssertionError: The calling thread does not hold the lock.
+        """
+        self._check_held("notify()")
+        self._list._notify(n)
+
+    def notify_all(self) -> None:
+        """Wakes all waiters.
+
+        Raises:
+            AssertionError: The calling thread does not hold the lock.
+        """
+        self.notify(SEM_VALUE_MAX)
+
+
+class _Waiters(_Shared, _core.Condition):
+    """The shared list of a condition's waiters."""
+
+    __slots__ = ("__weakref__",)
+
+
+def _rebuild_condition(lock: "Lock | RLock", waiters: _Waiters) -> Condition:
+    condition = Condition.__new__(Condition)
+    condition._set(lock, waiters)
+    return condition
+
+
+class _Parties(_Shared, _core.Barrier):
+    """The shared words of a barrier."""
+
+    __slots__ = ("__weakref__",)
+    _LAST, _BROKEN, _TIMED_OUT = -1, -2, -3
+
+
+class Barrier:
+    """A point that a fixed number of parties pass together; it breaks when one of them is killed there.
+
+    Args:
+        parties: How many, at most 1,016.
+        action: Called by the last party before all go on.
+        timeout: Seconds every ``wait`` has if it names none; None waits for ever.
+        ctx: Accepted for compatibility.
+        name: The same name is the same barrier for every process of this user.
+
+    Raises:
+        BadArgument: Fewer than one party, or too many.
+
+    Example:
+        >>> import holdfast
+        >>> holdfast.Barrier(1).wait()
+        0
+    """
+
+    __slots__ = ("__weakref__", "_action", "_shared", "_timeout")
+
+    def __init__(
+        self,
+        parties: int,
+        action: "Callable[[], object] | None" = None,
+        timeout: float | None = None,
+        *,
+        ctx: object = None,
+        name: str | None = None,
+    ) -> None:
+        """Makes the barrier, or finds the one of that name."""
+        most = _WORDS[2] // 4
+        if not 1 <= parties <= most:
+            from holdfast.errors import BadArgument
+
+            message = f"a barrier has between 1 and {most} parties, not {parties}"
+            raise BadArgument(message)
+        # Two pairs a party: those of the last round may not have read their verdicts yet.
+        shared = _Parties._make(_KIND["Barrier"], _size_class(4 * parties), name, 0, parties, 0)
+        self._shared, self._action, self._timeout = shared, action, timeout
+
+    def __reduce__(self) -> "tuple[Any, ...]":
+        """Travels as its words, its action and its timeout."""
+        return _rebuild_barrier, (self._shared, self._action, self._timeout)
+
+    def __repr__(self) -> str:
+        """What it is and how many wait."""
+        state = "broken" if self.broken else f"{self.n_waiting} of {self.parties} waiting"
+        return f"<holdfast.Barrier {state}>"
+
+    def stats(self) -> "Stats":
+        """As for a lock; the holders are the parties that wait.
+
+        Raises:
+            ClosedError: It was closed in this process.
+        """
+        return self._shared.stats()
+
+    @property
+    def name(self) -> str:
+        """Its name, "" if it has none."""
+        return self._shared.name
+
+    def close(self) -> None:
+        """Lets go of it in this process."""
+        self._shared.close()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Waits until all parties have come; this party's index, 0 to ``parties - 1``.
+
+        Args:
+            timeout: Seconds; None takes the barrier's own.
+
+        Raises:
+            BarrierBroken: A party was killed or timed out, the action raised, or somebody called ``abort`` or ``reset``.
+        """
+        shared = self._shared
+        index = shared._arrive(self._timeout if timeout is None else timeout)
+        if index == shared._LAST:
+            if self._action is not None:
+                try:
+                    self._action()
+                except BaseException:
+                    shared._abort()
+                    raise
+            index = shared._open()
+        if index < 0:
+            from holdfast.errors import BarrierBroken
+
+            why = "this party's time was over" if index == shared._TIMED_OUT else "a party was killed, or it was aborted"
+            message = f"the barrier of {self.parties} parties is broken: {why}; call reset() to use it again"
+            raise BarrierBroken(message)
+        return index
+
+    def reset(self) -> None:
+        """Makes it new; parties that wait get :class:`BarrierBroken`."""
+        self._shared._reset()
+
+    def abort(self) -> None:
+        """Breaks it until it is reset."""
+        self._shared._abort()
+
+    @property
+    def parties(self) -> int:
+        """How many have to come."""
+        return int(self._shared._info()["maximum"])
+
+    @property
+    def n_waiting(self) -> int:
+        """How many have come."""
+        return self._shared._waiting()
+
+    @property
+    def broken(self) -> bool:
+        """Whether it is broken."""
+        return self._shared._is_broken()
+
+
+def _rebuild_barrier(
+    shared: _Parties, action: "Callable[[], object] | None", timeout: float | None
+) -> Barrier:
+    barrier = Barrier.__new__(Barrier)
+    barrier._shared, barrier._action, barrier._timeout = shared, action, timeout
+    return barrier
+
+
+class RWLock(_Shared, _core.RWLock):
+    """Many readers or one writer. A waiting writer keeps new readers out, so it does not starve.
+
+    A reader may read again while it reads. Dead readers are counted out, a dead writer is taken over with a warning.
+    At most 224 readings at a time; more wait.
+
+    Args:
+        ctx: Accepted for compatibility.
+        name: The same name is the same lock for every process of this user.
+        on_owner_death: As for :class:`Lock`, for writers.
+
+    Example:
+        >>> import holdfast
+        >>> lock = holdfast.RWLock()
+        >>> with lock.read():
+        ...     lock.readers
+        1
+        >>> with lock.write():
+        ...     pass
+    """
+
+    __slots__ = ("__weakref__",)
+
+    def __new__(cls, *, ctx: object = None, name: str | None = None, on_owner_death: str = "warn") -> "Self":
+        """Makes the lock, or finds the one of that name."""
+        return cls._make(_KIND["RWLock"], 1, name, _flags(on_owner_death, strict=False), 0, 0)  # type: ignore[no-any-return]
+
+    def read(self) -> "Side":
+        """The reading side: a context manager with ``acquire(block, timeout)`` and ``release()``."""
+        return Side(self, self._acquire_read, self._release_read)
+
+    def write(self) -> "Side":
+        """The writing side: a context manager with ``acquire(block, timeout)`` and ``release()``."""
+        return Side(self, self._acquire_write, self._release_write)
+
+    @property
+    def readers(self) -> int:
+        """How many read now."""
+        return self._readers()
+
+
+class Side:
+    """One side of a :class:`RWLock`, to be used like a lock."""
+
+    __slots__ = ("_lock", "acquire", "release")
+
+    def __init__(self, lock: RWLock, acquire: "Callable[..., bool]", release: "Callable[[], None]") -> None:
+        """Made by :meth:`RWLock.read` and :meth:`RWLock.write`."""
+        self._lock, self.acquire, self.release = lock, acquire, release
+
+    def __enter__(self) -> bool:
+        """Takes it."""
+        return self.acquire()
+
+    def __exit__(self, *exc: object) -> None:
+        """Gives it back."""
+        self.release()
+
+
+class all_of:  # noqa: N801 - reads like a verb in `with all_of(a, b):`
+    """Takes several locks together, in a way that cannot deadlock whatever order others use.
+
+    It never waits for one lock while it holds another: it waits for one, tries the rest, and if one of them is taken it
+    lets go of all and waits for that one. Source: the try-and-back-off algorithm of C++ ``std::lock``.
+
+    Args:
+        *locks: Objects with ``acquire(block, timeout)`` and ``release()``; the same lock given twice is taken once.
+
+    Raises:
+        BadArgument: No lock was given.
+
+    Example:
+        >>> import holdfast
+        >>> a, b = holdfast.Lock(), holdfast.Lock()
+        >>> with holdfast.all_of(a, b):
+        ...     a.locked() and b.locked()
+        True
+    """
+
+    __slots__ = ("_locks",)
+
+    def __init__(self, *locks: "Any") -> None:
+        """Names the locks; nothing is taken yet."""
+        unique = {_identity(lock): lock for lock in locks}
+        if not unique:
+            from holdfast.errors import BadArgument
+
+            message = "all_of() needs at least one lock"
+            raise BadArgument(message)
+        # One agreed order, so that two of these seldom get in each other's way.
+        self._locks = [unique[key] for key in sorted(unique)]
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:  # noqa: FBT001, FBT002 - as Lock.acquire
+        """Takes all of them or none.
+
+        Args:
+            block: Whether to wait.
+            timeout: Seconds for all together; None waits for ever.
+
+        Returns:
+            Whether they were taken.
+
+        Raises:
+            BadTimeout: The timeout is NaN or negative.
+        """
+        end = None if timeout is None else monotonic() + timeout
+        first = 0
+        while True:
+            left = timeout if end is None or timeout is None or timeout <= 0 else max(0.0, end - monotonic())
+            if not self._locks[first].acquire(block, left):
+                return False
+            missing = self._try_rest(first)
+            if missing is None:
+                return True
+            self._locks[first].release()
+            if not block:
+                return False
+            first = missing
+
+    def _try_rest(self, first: int) -> int | None:
+        taken: list[Any] = []
+        for i, lock in enumerate(self._locks):
+            if i == first:
+                continue
+            try:
+                got = lock.acquire(False)  # noqa: FBT003 - as Lock.acquire
+            except BaseException:
+                for other in reversed([self._locks[first], *taken]):
+                    other.release()
+                raise
+            if not got:
+                for other in reversed(taken):
+                    other.release()
+                return i
+            taken.append(lock)
+        return None
+
+    def release(self) -> None:
+        """Releases all of them.
+
+        Raises:
+            NotHeld: One of them was not held; the others are released all the same.
+        """
+        error: BaseException | None = None
+        for lock in reversed(self._locks):
+            try:
+                lock.release()
+            except ValueError as e:
+                error = e
+        if error is not None:
+            raise error
+
+    def __enter__(self) -> bool:
+        """Takes all of them."""
+        return self.acquire()
+
+    def __exit__(self, *exc: object) -> None:
+        """Releases all of them."""
+        for lock in reversed(self._locks):
+            leave = getattr(lock, "__exit__", None)
+            if leave is None:
+                lock.release()
+            else:
+                leave(*exc)
+
+
+def _identity(lock: "Any") -> "tuple[Any, ...]":
+    if isinstance(lock, Side):
+        info = lock._lock._info()
+        return (info["arena"], info["slot"], str(lock.acquire.__name__))
+    if isinstance(lock, Condition):
+        lock = lock._lock
+    if isinstance(lock, _Shared):
+        info = lock._info()
+        return (info["arena"], info["slot"], "")
+    return ("", id(lock), "")
+
+
+#: multiprocessing.synchronize has this name; code that catches barrier errors finds it here too.
+BrokenBarrierError = threading.BrokenBarrierError

@@ -1,0 +1,149 @@
+"""Starting the programs of this folder, and ending whatever they leave, process by process.
+
+    test ──> Program ──> its own session:  python -m holdfast run programs/x.py spawn     (mode "run": unmodified)
+                                           python x.py spawn                              (mode "import": one line changed)
+                                           python programs/x.py spawn                     (mode "plain": no holdfast, a control)
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+METHODS = ("fork", "spawn", "forkserver")
+MODES = ("run", "import")
+PROGRAMS = Path(__file__).with_name("programs")
+WATCHDOG = 120.0
+CONTROLS = os.environ.get("HOLDFAST_CONTROLS") == "1"
+
+
+def command(name: str, mode: str, workplace: Path) -> list[str]:
+    """Return the command that starts a program in a mode; ``workplace`` receives the changed copy."""
+    if mode == "run":
+        return [sys.executable, "-m", "holdfast", "run", str(PROGRAMS / name)]
+    if mode == "plain":
+        return [sys.executable, str(PROGRAMS / name)]
+    for source in (name, "steps.py"):
+        text = (PROGRAMS / source).read_text()
+        text = text.replace("import multiprocessing as mp\n", "import holdfast as mp\n")
+        (workplace / source).write_text(text.replace("from multiprocessing import", "from holdfast import"))
+    return [sys.executable, str(workplace / name)]
+
+
+class Program:
+    """A running program in a session of its own; what it prints goes to files, which no orphan can hold open."""
+
+    def __init__(self, argv: list[str], environment: dict[str, str] | None = None) -> None:
+        self.out = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed by end)
+        self.err = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self.read = 0
+        self.process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=self.out, stderr=self.err, text=True, start_new_session=True,
+            env=os.environ | (environment or {}),
+        )
+
+    def line(self) -> str:
+        """Return the next line the program prints, without its end; "" if it ended, or two minutes passed, without one."""
+        found: list[str] = []
+
+        def ready() -> bool:
+            ended = self.process.poll() is not None
+            found[:] = text_of(self.out)[self.read:].splitlines(keepends=True)[:1]
+            return ended or bool(found and found[0].endswith("\n"))
+
+        eventually(ready, watchdog=WATCHDOG)
+        self.read += len("".join(found))
+        return "".join(found).rstrip("\n")
+
+    def say(self, text: str) -> None:
+        """Send a line to the program."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(text + "\n")
+        self.process.stdin.flush()
+
+    def finish(self) -> tuple[str, str]:
+        """Wait for the program; return what it printed (beyond the lines taken) and its error output.
+
+        Raises:
+            AssertionError: it was stuck for two minutes.
+        """
+        try:
+            self.process.wait(WATCHDOG)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"stuck for {WATCHDOG:.0f} s: {self.process.args}\n{text_of(self.err)}") from None
+        return text_of(self.out)[self.read:].strip(), text_of(self.err)
+
+    def members(self) -> list[int]:
+        """Return the processes of the session that still run."""
+        return session_members(self.process.pid)
+
+    def end(self) -> None:
+        """Kill every process of the session, by its id."""
+        while left := self.members():
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+
+
+def text_of(file: IO[str]) -> str:
+    """Return everything a program has written to one of its files so far."""
+    return os.pread(file.fileno(), 1 << 22, 0).decode(errors="replace")
+
+
+@contextmanager
+def running(argv: list[str], environment: dict[str, str] | None = None) -> Iterator[Program]:
+    """Start a program; when the block ends nothing of its session is left."""
+    program = Program(argv, environment)
+    try:
+        yield program
+    finally:
+        program.end()
+
+
+def session_members(session: int) -> list[int]:
+    """Return the processes of a session that are neither dead nor zombies."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with suppress(OSError, ValueError):
+                fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
+                if int(fields[3]) == session and fields[0] not in "ZX":
+                    found.append(int(entry))
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Return whether a process runs (a zombie does not)."""
+    try:
+        return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def eventually(condition: Callable[[], Any], *, watchdog: float) -> bool:
+    """Return whether a condition came true before ``watchdog`` seconds passed; looks often, waits for nothing else."""
+    deadline = time.monotonic() + watchdog
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def run_code(code: str, *arguments: str, environment: dict[str, str] | None = None, before: list[str] | None = None) -> tuple[int, str, str]:
+    """Run Python code in a fresh interpreter; return exit code, output and error output."""
+    with running([*(before or []), sys.executable, "-c", code, *arguments], environment) as program:
+        out, err = program.finish()
+        return program.process.returncode, out, err
