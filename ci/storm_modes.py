@@ -226,10 +226,11 @@ class RWLockMode(Mode):
         number = self.random.randrange(self.checked)
         shared = self.random.random() < 0.6
         lock = self.things[number]
-        if self.acquire(number, lock.acquire_read if shared else lock.acquire_write):
+        side = lock.read() if shared else lock.write()
+        if self.acquire(number, side.acquire):
             self.inside(number, shared=shared)
             self.leave(number)
-            (lock.release_read if shared else lock.release_write)()
+            side.release()
 
     def wrong(self, mark: int, others: list[int]) -> bool:
         """A writer must be alone; a reader must see no writer."""
@@ -239,8 +240,8 @@ class RWLockMode(Mode):
         """Everybody parked: a writer must get in."""
         missing = 0
         for lock in self.things:
-            if lock.acquire_write(timeout=PATIENCE):
-                lock.release_write()
+            if lock.write().acquire(timeout=PATIENCE):
+                lock.write().release()
             else:
                 missing += 1
         return missing

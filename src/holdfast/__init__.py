@@ -17,8 +17,6 @@ if sys.platform != "linux":
     raise UnsupportedPlatform(_MESSAGE)
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from multiprocessing import active_children as active_children
     from multiprocessing import current_process as current_process
     from multiprocessing import parent_process as parent_process
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import BufferTooShort as BufferTooShort
     from multiprocessing.context import ProcessError as ProcessError
     from multiprocessing.context import TimeoutError as TimeoutError  # noqa: A004 - the standard library's name
+    from typing import Any
 
     from holdfast.context import DefaultContext
     from holdfast.context import Process as Process
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from holdfast.install import uninstall as uninstall
     from holdfast.synchronize import all_of as all_of
 
-    _context: DefaultContext
+    _context = DefaultContext()
     Array = _context.Array
     Barrier = _context.Barrier
     BoundedSemaphore = _context.BoundedSemaphore
@@ -102,11 +101,9 @@ def _find(name: str) -> "Any":  # noqa: ANN401 - as above
             return getattr(context, name)
         if name in _error_names():
             return getattr(import_module("holdfast.errors"), name)
-        module = _module(name)
-        if module is not None:
-            return module
-        if name in ("SUBDEBUG", "SUBWARNING"):  # not documented, but reachable in multiprocessing
-            return getattr(import_module("multiprocessing"), name)
+        found = _module(name) or getattr(import_module("multiprocessing"), name, None)  # such as SUBWARNING
+        if found is not None:
+            return found
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)
 

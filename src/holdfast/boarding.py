@@ -21,8 +21,7 @@ import operator
 import os
 import sys
 import threading
-from multiprocessing import util
-from multiprocessing.context import reduction
+from multiprocessing import reduction, util
 
 from holdfast import family, forks, lifeline, outcome  # noqa: F401 - importing forks puts its hook in place
 
@@ -221,5 +220,3 @@ def mark_exiting() -> None:
     core = sys.modules.get("holdfast._core")
     if core is not None:
         core.mark_exiting()
-
-

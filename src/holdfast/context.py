@@ -37,7 +37,7 @@ class Process(BaseProcess, _std.Process):
     """A process started by the default start method."""
 
     @staticmethod
-    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: ANN401, N802 - the standard library's name
+    def _Popen(process_obj: Any) -> Any:  # noqa: ANN401, N802 - the standard library's name
         return _default_context.get_context().Process._Popen(process_obj)  # noqa: SLF001 - as above
 
 
@@ -45,7 +45,7 @@ class ForkProcess(BaseProcess, _std.ForkProcess):
     """A process started by fork."""
 
     @staticmethod
-    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: ANN401, N802 - the standard library's name
+    def _Popen(process_obj: Any) -> Any:  # noqa: ANN401, N802 - the standard library's name
         from holdfast.popen import ForkPopen  # noqa: PLC0415 - children do not need it
 
         return ForkPopen(process_obj)
@@ -55,7 +55,7 @@ class SpawnProcess(BaseProcess, _std.SpawnProcess):
     """A process started by a fresh interpreter."""
 
     @staticmethod
-    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: ANN401, N802 - the standard library's name
+    def _Popen(process_obj: Any) -> Any:  # noqa: ANN401, N802 - the standard library's name
         from holdfast.popen import SpawnPopen  # noqa: PLC0415 - children do not need it
 
         return SpawnPopen(process_obj)
@@ -65,7 +65,7 @@ class ForkServerProcess(BaseProcess, _std.ForkServerProcess):
     """A process forked by a server."""
 
     @staticmethod
-    def _Popen(process_obj: BaseProcess) -> Any:  # noqa: ANN401, N802 - the standard library's name
+    def _Popen(process_obj: Any) -> Any:  # noqa: ANN401, N802 - the standard library's name
         from holdfast.popen import ForkServerPopen  # noqa: PLC0415 - children do not need it
 
         return ForkServerPopen(process_obj)
@@ -158,7 +158,7 @@ class BaseContext(_std.BaseContext):
 
         return sharedctypes.Array(typecode_or_type, size_or_initializer, lock=lock, ctx=self.get_context())
 
-    def Manager(self) -> SyncManager:  # type: ignore[override]  # noqa: N802
+    def Manager(self) -> SyncManager:  # noqa: N802
         """A started manager, whose primitives are the plain ones."""
         from holdfast.managers import SyncManager  # noqa: PLC0415
 
@@ -166,7 +166,7 @@ class BaseContext(_std.BaseContext):
         manager.start()
         return manager
 
-    def Pool(  # type: ignore[override]  # noqa: N802
+    def Pool(  # noqa: N802
         self,
         processes: int | None = None,
         initializer: Callable[..., object] | None = None,
@@ -197,25 +197,25 @@ def _named(name: str | None, options: dict[str, Any]) -> dict[str, Any]:
 class ForkContext(BaseContext, _std.ForkContext):
     """The context whose start method is fork."""
 
-    Process = ForkProcess  # type: ignore[assignment]
+    Process = ForkProcess
 
 
 class SpawnContext(BaseContext, _std.SpawnContext):
     """The context whose start method is spawn."""
 
-    Process = SpawnProcess  # type: ignore[assignment]
+    Process = SpawnProcess
 
 
 class ForkServerContext(BaseContext, _std.ForkServerContext):
     """The context whose start method is forkserver."""
 
-    Process = ForkServerProcess  # type: ignore[assignment]
+    Process = ForkServerProcess
 
 
 class DefaultContext(BaseContext, _std.DefaultContext):
     """The context of the module's own functions; its start method can be set."""
 
-    Process = Process  # type: ignore[assignment]
+    Process = Process
 
     def __init__(self) -> None:
         """Nothing is kept here: see the module's docstring."""
@@ -235,15 +235,15 @@ class DefaultContext(BaseContext, _std.DefaultContext):
             RuntimeError: it was chosen before, and `force` is false.
             ValueError: there is no such start method here.
         """
-        _std._default_context.set_start_method(method, force)  # type: ignore[attr-defined]  # noqa: SLF001
+        _std._default_context.set_start_method(method, force)  # noqa: SLF001
 
     def get_start_method(self, allow_none: bool = False) -> Any:  # noqa: ANN401 - str, or None with allow_none
         """The name of the start method; None if it is not settled and `allow_none` is true."""
-        return _std._default_context.get_start_method(allow_none)  # type: ignore[attr-defined]  # noqa: SLF001
+        return _std._default_context.get_start_method(allow_none)  # noqa: SLF001
 
     def get_all_start_methods(self) -> list[str]:
         """The names of all start methods, the default one first."""
-        return _std._default_context.get_all_start_methods()  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
+        return _std._default_context.get_all_start_methods()  # noqa: SLF001
 
 
 _concrete_contexts: dict[str, BaseContext] = {

@@ -40,7 +40,7 @@ def join(program: str, line: tuple[int, ...]) -> None:
         program: the program's token.
         line: pids of parent, grandparent and so on.
     """
-    global _token, _ancestors  # noqa: PLW0603 - as above
+    global _token, _ancestors
     _token, _ancestors = program, line
 
 
@@ -59,7 +59,7 @@ def in_forked_child(let_go: Callable[[], None]) -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _pid, _ancestors  # noqa: PLW0603 - as above
+    global _pid, _ancestors
     _pid, _ancestors = os.getpid(), (_pid, *_ancestors)
     for let_go in _let_go:
         let_go()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast import boarding
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from importlib.machinery import ModuleSpec
 
     from holdfast.process import BaseProcess
@@ -106,7 +106,7 @@ def _bootstrap(self: _process.BaseProcess, parent_sentinel: int | None = None) -
     return boarding.live(self, std, parent_sentinel)
 
 
-def _popen(kind: str) -> types.FunctionType:
+def _popen(kind: str) -> Callable[[BaseProcess], Any]:
     def start(process_obj: BaseProcess) -> Any:  # noqa: ANN401 - a Popen
         from holdfast import popen  # noqa: PLC0415 - children need it only if they start some themselves
 

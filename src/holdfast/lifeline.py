@@ -38,7 +38,7 @@ def reader() -> int:
     Raises:
         OSError: no more descriptors.
     """
-    global _reader, _writer  # noqa: PLW0603 - one pipe a process
+    global _reader, _writer
     if _reader < 0:
         _reader, _writer = os.pipe()
         family.in_forked_child(_let_go)

@@ -7,8 +7,9 @@ trip, and they do not end with the server. A manager only connected to may be on
 
 from __future__ import annotations
 
+import os
 from multiprocessing import managers as _std
-from multiprocessing.managers import BaseManager, BaseProxy, Namespace, Token
+from multiprocessing.managers import BaseManager, BaseProxy, Namespace, Token, dispatch  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any
 
 from holdfast import shared_memory
@@ -79,7 +80,7 @@ class _Tracker(_std._SharedMemoryTracker):  # type: ignore[name-defined,misc]  #
 class _Server(_std.SharedMemoryServer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the standard library's
         super().__init__(*args, **kwargs)
-        self.shared_memory_context = _Tracker(self.shared_memory_context.shared_memory_context_name, [])
+        self.shared_memory_context = _Tracker(f"shm_{self.address!r}_{os.getpid()}", [])
 
 
 class SharedMemoryManager(_std.SharedMemoryManager):
@@ -109,11 +110,15 @@ class SharedMemoryManager(_std.SharedMemoryManager):
         self._track(items.shm)
         return items
 
+    _Client: Any
+    _address: Any
+    _authkey: Any
+
     def _track(self, block: Any) -> None:  # noqa: ANN401 - SharedMemory of either library
         """Tell the server of a block; without a server there is no block either."""
         try:
             with self._Client(self._address, authkey=self._authkey) as connection:
-                _std.dispatch(connection, None, "track_segment", (block.name,))
+                dispatch(connection, None, "track_segment", (block.name,))
         except BaseException:
             block.close()
             block.unlink()

@@ -27,7 +27,7 @@ _open: set[int] = set()  # every file of this process, spare ones too
 _spare: list[int] = []
 
 
-class RemoteTraceback(Exception):  # noqa: N818 - as in multiprocessing.pool and concurrent.futures
+class RemoteTraceback(Exception):
     """Stands as the cause of an exception that came from another process, and shows that process's traceback."""
 
     def __str__(self) -> str:
@@ -148,7 +148,7 @@ class Outcome:
         head = os.pread(self.fd, _HEADER.size, 0)
         if len(head) < _HEADER.size or head[:1] == b"\0":
             return None
-        kind, described, length = _HEADER.unpack(head)
+        kind, described, _ = _HEADER.unpack(head)
         about: tuple[str, ...] = pickle.loads(os.pread(self.fd, described, _HEADER.size))  # noqa: S301 - our child
         if kind == _LOST:
             return Account(lost=about[0])
@@ -174,7 +174,11 @@ def _not_rebuilt(kind: bytes, about: tuple[str, ...], error: Exception) -> str:
 
 
 def _type_name(cls: type) -> str:
-    return cls.__qualname__ if cls.__module__ in ("builtins", "__main__", "__mp_main__") else f"{cls.__module__}.{cls.__qualname__}"
+    return (
+        cls.__qualname__
+        if cls.__module__ in ("builtins", "__main__", "__mp_main__")
+        else f"{cls.__module__}.{cls.__qualname__}"
+    )
 
 
 def _text(error: BaseException) -> str:
@@ -213,4 +217,3 @@ def without_own_frames(error: BaseException, code: object) -> None:
     while tb is not None and tb.tb_frame.f_code is code:
         tb = tb.tb_next
     error.__traceback__ = tb
-

@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from contextlib import suppress
-
 from multiprocessing import util
 
 from holdfast import family
@@ -27,7 +26,7 @@ _PATIENCE_SECONDS = 5.0  # for a reaper that another process is just starting
 _EXIT_PRIORITY = -500  # of multiprocessing's exit functions: when all children are joined
 
 _lock = threading.RLock()
-_connection: socket.socket | None = None
+_connection = -1  # a descriptor: as an object it would warn at exit that nobody closed it
 _own: dict[tuple[str, int], None] = {}
 
 
@@ -42,7 +41,7 @@ def claim(name: str, inode: int) -> None:
         if not _own:
             util.Finalize(None, depart, exitpriority=_EXIT_PRIORITY)
         _own[name, inode] = None
-        if _connection is None and not _connect(start=True):
+        if _connection < 0 and not _connect(start=True):
             return  # no reaper can be had; `depart` still removes the block at an orderly end
         if not _send(_own_message(name, inode)) and _connect(start=True):  # the reaper was killed: a new one needs all
             for known in list(_own):
@@ -53,26 +52,26 @@ def drop(name: str, inode: int) -> None:
     """Declare that a block was unlinked, whoever owned it."""
     with _lock:
         _own.pop((name, inode), None)
-        if _connection is not None or _connect(start=False):
+        if _connection >= 0 or _connect(start=False):
             _send(f"drop\0{name}\0{inode}")
 
 
 def adopt(pid: int) -> None:
     """Declare that this process is about to end a child, so that what the child owned passes to its heirs."""
     with _lock:
-        if _connection is not None or _connect(start=False):
+        if _connection >= 0 or _connect(start=False):
             _send(f"adopt\0{pid}")
 
 
 def depart() -> None:
     """Leave in an orderly way: a child's blocks pass to its parent, those of a program's first process are removed."""
     with _lock:
-        if _connection is not None and family.ancestors():
+        if _connection >= 0 and family.ancestors():
             _send("bye")
         else:
             for name, inode in list(_own):
                 remove(name, inode)
-                if _connection is not None:
+                if _connection >= 0:
                     _send(f"drop\0{name}\0{inode}")
         _own.clear()
 
@@ -84,13 +83,14 @@ def _own_message(name: str, inode: int) -> str:
 def _send(message: str) -> bool:
     """Send a message; whether there was somebody to hear it."""
     global _connection  # noqa: PLW0603 - one connection a process
-    if _connection is None:
+    if _connection < 0:
         return False
     try:
-        _connection.send(os.fsencode(message))
+        os.write(_connection, os.fsencode(message))
     except OSError:
-        _connection.close()
-        _connection = None
+        with suppress(OSError):
+            os.close(_connection)
+        _connection = -1
         return False
     return True
 
@@ -114,7 +114,7 @@ def _connect(*, start: bool) -> bool:
             connection.connect(address)
             if connection.recv(1) == WELCOME:
                 connection.settimeout(None)
-                _connection = connection
+                _connection = connection.detach()
                 return True
         except OSError:
             pass
@@ -166,10 +166,10 @@ def _let_go() -> None:
     global _lock, _connection  # noqa: PLW0603 - as above
     _lock = threading.RLock()
     _own.clear()
-    if _connection is not None:
+    if _connection >= 0:
         with suppress(OSError):
-            _connection.close()
-        _connection = None
+            os.close(_connection)
+        _connection = -1
 
 
 family.in_forked_child(_let_go)

@@ -10,9 +10,8 @@ import errno
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
-
 from multiprocessing import forkserver, popen_fork, popen_forkserver, popen_spawn_posix
+from typing import TYPE_CHECKING, Any
 
 from holdfast import family, lifeline
 from holdfast.boarding import Passenger, find_package, launch
@@ -25,9 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["ForkPopen", "ForkServerPopen", "SpawnPopen"]
 
 # Processes that are not daemons by name, but belong to an object of their parent and are of no use without it.
-_SERVANTS = frozenset(
-    {("concurrent.futures.process", "_process_worker"), ("multiprocessing.managers", "_run_server")}
-)
+_SERVANTS = frozenset({("concurrent.futures.process", "_process_worker"), ("multiprocessing.managers", "_run_server")})
 
 
 def _dies_with_parent(process: BaseProcess) -> bool:
@@ -99,12 +96,14 @@ def _raise_if_no_room(error: BaseException, name: str) -> None:
     tb = error.__traceback__
     while tb is not None:  # fork failed between opening its pipes and registering them: only its frame knows them
         if tb.tb_frame.f_code.co_name == "_launch":
-            _close_all(v for k, v in tb.tb_frame.f_locals.items() if k in ("parent_r", "child_w", "child_r", "parent_w"))
+            _close_all(
+                v for k, v in tb.tb_frame.f_locals.items() if k in ("parent_r", "child_w", "child_r", "parent_w")
+            )
         tb = tb.tb_next
     from holdfast import errors  # noqa: PLC0415 - only where something failed
 
     message = f"{name} could not be started: the system refuses another process (limit of processes, or of this cgroup)"
-    raise errors.make("HF505", message) from error
+    raise errors.TooManyProcesses(message) from error
 
 
 def _close_all(fds: Iterable[Any]) -> None:
@@ -127,7 +126,7 @@ class SpawnPopen(_Reporting, popen_spawn_posix.Popen):
     """Start by a fresh interpreter."""
 
     def _launch(self, process_obj: BaseProcess) -> None:
-        super()._launch(Passenger(process_obj, installed=_installed()))
+        super()._launch(Passenger(process_obj, installed=_installed()))  # type: ignore[misc]
 
 
 class _Preload(list[str]):
@@ -144,11 +143,11 @@ class ForkServerPopen(_Reporting, popen_forkserver.Popen):
     """Start by a server that forks; holdfast is loaded there already, so that children need not do it."""
 
     def _launch(self, process_obj: BaseProcess) -> None:
-        server = forkserver._forkserver  # type: ignore[attr-defined]  # noqa: SLF001 - the list has no public reader
+        server: Any = forkserver._forkserver  # noqa: SLF001 - the list has no public reader
         modules = server._preload_modules  # noqa: SLF001
         if not isinstance(modules, _Preload):
             wanted = ["holdfast.context"]
             if "holdfast._core" in sys.modules:
                 wanted.append("holdfast._core")
             server._preload_modules = _Preload([*modules, *wanted])  # noqa: SLF001
-        super()._launch(Passenger(process_obj, installed=_installed()))
+        super()._launch(Passenger(process_obj, installed=_installed()))  # type: ignore[misc]

@@ -62,20 +62,20 @@ class BaseProcess(_std.BaseProcess):
             1024
         """
         if timeout is not None and not timeout >= 0:
-            raise _error("HF106", f"timeout must be a number of seconds, zero or more, not {timeout!r}")
+            raise _error(106, f"timeout must be a number of seconds, zero or more, not {timeout!r}")
         self.join(timeout)
         popen = self._popen
         assert popen is not None  # noqa: S101 - join() has seen to it
         code = popen.poll()
         if code is None:
-            raise _error("HF302", f"{self.name} (pid {popen.pid}) still runs after {timeout} seconds")
+            raise _error(302, f"{self.name} (pid {popen.pid}) still runs after {timeout} seconds")
         account = popen.account()
         if account is None:
             if code != 0:
                 raise self._death(popen.pid, code)
             return None
         if account.lost is not None:
-            raise _error("HF303", f"{self.name} (pid {popen.pid}) finished, but {account.lost}")
+            raise _error(303, f"{self.name} (pid {popen.pid}) finished, but {account.lost}")
         if account.error is not None:
             raise account.error.with_traceback(None)
         return account.value
@@ -84,7 +84,7 @@ class BaseProcess(_std.BaseProcess):
         name = _signal_name(-code) if code < 0 else None
         how = f"was killed by {name}" if name else f"ended with exit code {code}"
         message = f"{self.name} (pid {pid}) {how} before it returned a result"
-        return _error("HF301", message, pid=pid, exitcode=code, signal=name)
+        return _error(301, message, pid=pid, exitcode=code, signal=name)
 
     def _bootstrap(self, parent_sentinel: int | None = None) -> int:
         return boarding.live(self, super()._bootstrap, parent_sentinel)  # type: ignore[misc]
@@ -97,10 +97,10 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _error(code: str, message: str, **fields: object) -> BaseException:
+def _error(number: int, message: str, **fields: object) -> BaseException:
     from holdfast import errors  # noqa: PLC0415 - only where something failed
 
-    return errors.make(code, message, **fields)
+    return errors.make(f"HF{number}", message, **fields)
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attributes

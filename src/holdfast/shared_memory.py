@@ -11,10 +11,9 @@ import errno
 import mmap
 import os
 import types
+from _posixshmem import shm_open, shm_unlink  # type: ignore[import-not-found]
 from multiprocessing import shared_memory as _std
 from typing import TYPE_CHECKING, Any
-
-import _posixshmem
 
 from holdfast import ownership
 
@@ -46,6 +45,10 @@ class SharedMemory(_std.SharedMemory):
     """
 
     _inode = 0
+    if TYPE_CHECKING:  # the standard library's own attributes
+        _flags: int
+        _mode: int
+        _prepend_leading_slash: bool
 
     def __init__(self, name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True) -> None:
         if not size >= 0:
@@ -80,7 +83,7 @@ class SharedMemory(_std.SharedMemory):
 
     def _attach(self, name: str) -> int:
         """Open the block of this name; its descriptor."""
-        fd = _posixshmem.shm_open(name, self._flags, mode=self._mode)
+        fd: int = shm_open(name, self._flags, mode=self._mode)
         self._inode = os.fstat(fd).st_ino
         return fd
 
@@ -112,12 +115,12 @@ class SharedMemory(_std.SharedMemory):
 
     def _create_named(self, name: str, size: int) -> int:
         """Make the block as the standard library does, where the better way does not work; its descriptor."""
-        fd = _posixshmem.shm_open(name, self._flags, mode=self._mode)
+        fd: int = shm_open(name, self._flags, mode=self._mode)
         try:
             os.ftruncate(fd, size)
         except OSError:
             os.close(fd)
-            _posixshmem.shm_unlink(name)
+            shm_unlink(name)
             raise
         self._inode = os.fstat(fd).st_ino
         if self._track:
@@ -141,7 +144,7 @@ class SharedMemory(_std.SharedMemory):
             FileNotFoundError: it is unlinked already.
         """
         if self._name:
-            _posixshmem.shm_unlink(self._name)
+            shm_unlink(self._name)
             if self._track:
                 ownership.drop(self._name, self._inode)
 

@@ -662,7 +662,7 @@ class all_of:  # noqa: N801 - reads like a verb in `with all_of(a, b):`
         # One agreed order, so that two of these seldom get in each other's way.
         self._locks = [unique[key] for key in sorted(unique)]
 
-    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:  # noqa: FBT001, FBT002 - as Lock.acquire
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Takes all of them or none.
 
         Args:
@@ -695,7 +695,7 @@ class all_of:  # noqa: N801 - reads like a verb in `with all_of(a, b):`
             if i == first:
                 continue
             try:
-                got = lock.acquire(False)  # noqa: FBT003 - as Lock.acquire
+                got = lock.acquire(False)
             except BaseException:
                 for other in reversed([self._locks[first], *taken]):
                     other.release()

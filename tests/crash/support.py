@@ -95,6 +95,8 @@ class Program:
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):
             self.process.stdin.close()
+        self.out.close()
+        self.err.close()
 
 
 def text_of(file: IO[str]) -> str:

@@ -9,7 +9,9 @@ import pytest
 
 
 def holdfast(*words, **options):
-    return subprocess.run([sys.executable, "-m", "holdfast", *words], text=True, capture_output=True, check=False, **options)
+    return subprocess.run(
+        [sys.executable, "-m", "holdfast", *words], text=True, capture_output=True, check=False, **options
+    )
 
 
 def python(*words, **options):
@@ -31,7 +33,9 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("arguments", [[], ["a", "-m", "--help", "b c"]])
 def test_run_of_a_file_sees_what_python_shows(folder, arguments):
-    ours, theirs = (run("shows.py", *arguments, cwd=folder) for run in (lambda *w, **o: holdfast("run", *w, **o), python))
+    ours, theirs = (
+        run("shows.py", *arguments, cwd=folder) for run in (lambda *w, **o: holdfast("run", *w, **o), python)
+    )
     assert ours.stdout == theirs.stdout
     assert (ours.returncode, ours.stderr) == (0, "")
 

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+
 from holdfast import cpu
 
 CGROUP2 = "30 23 0:26 {root} {mount} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -21,7 +22,9 @@ def machine(tmp_path, mountinfo, cgroup, files, root="/"):
     for name, text in files.items():
         (mount / name).parent.mkdir(parents=True, exist_ok=True)
         (mount / name).write_text(text)
-    (tmp_path / "mountinfo").write_text("1 0 8:1 / / rw - ext4 /dev/sda rw\n" + mountinfo.format(root=root, mount=mount))
+    (tmp_path / "mountinfo").write_text(
+        "1 0 8:1 / / rw - ext4 /dev/sda rw\n" + mountinfo.format(root=root, mount=mount)
+    )
     (tmp_path / "cgroup").write_text(cgroup)
     return str(tmp_path)
 

@@ -4,9 +4,11 @@ import multiprocessing
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
+
+import pytest
 
 import holdfast
-import pytest
 
 KINDS = ("Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition", "Event")
 
@@ -32,7 +34,7 @@ UNMODIFIED = """
 
     if __name__ == "__main__":
         method = sys.argv[1]
-        multiprocessing.set_start_method(method)
+        multiprocessing.set_start_method(method, force=True)
         makers = [getattr(multiprocessing, kind) for kind in {kinds!r}]
         objects = [make() for make in makers] + [Barrier(2)]
         queue = Queue()
@@ -117,9 +119,7 @@ def test_install_after_names_were_imported_still_counts(start_method, tmp_path):
 
 
 def test_children_find_holdfast_where_only_the_path_of_this_process_knows_it(start_method, tmp_path):
-    import os
-
-    root = os.path.dirname(os.path.dirname(holdfast.__file__))
+    root = str(Path(holdfast.__file__).parents[1])
     path = tmp_path / "hidden.py"
     text = f"""
         import sys
@@ -160,7 +160,8 @@ def test_importing_holdfast_replaces_nothing():
     subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
 
 
-def test_installed_primitives_are_instances_of_the_modules_classes(installed):
+@pytest.mark.usefixtures("installed")
+def test_installed_primitives_are_instances_of_the_modules_classes():
     import multiprocessing.synchronize
 
     for kind in KINDS:
@@ -185,8 +186,25 @@ def test_star_import_and_dir_work():
 
 @pytest.mark.parametrize(
     "name",
-    ["connection", "context", "dummy", "heap", "managers", "pool", "popen_fork", "process", "queues", "reduction"]
-    + ["shared_memory", "sharedctypes", "spawn", "synchronize", "util", "forkserver", "resource_tracker"],
+    [
+        "connection",
+        "context",
+        "dummy",
+        "forkserver",
+        "heap",
+        "managers",
+        "pool",
+        "popen_fork",
+        "process",
+        "queues",
+        "reduction",
+        "resource_tracker",
+        "shared_memory",
+        "sharedctypes",
+        "spawn",
+        "synchronize",
+        "util",
+    ],
 )
 def test_every_module_of_multiprocessing_is_reachable_both_ways(name):
     from importlib import import_module
@@ -198,10 +216,14 @@ def test_every_module_of_multiprocessing_is_reachable_both_ways(name):
 
 
 def test_install_is_a_function_and_a_module():
-    program = "import holdfast.install; holdfast.install(); assert holdfast.install.is_installed(); holdfast.uninstall()"
+    program = (
+        "import holdfast.install; holdfast.install(); assert holdfast.install.is_installed(); holdfast.uninstall()"
+    )
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_import_is_lazy():
     program = "import sys, holdfast; print('multiprocessing' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "False\n"
+    assert (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "False\n"
+    )

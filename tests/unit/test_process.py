@@ -12,8 +12,9 @@ import time
 import warnings
 from pathlib import Path
 
-import holdfast
 import pytest
+
+import holdfast
 from holdfast import errors, forks, outcome
 
 PARENT_ENDS = 2.0  # seconds in which nothing of a killed parent may be left: the promise
@@ -66,9 +67,9 @@ def wait_for_end():
 
 def fork_inside_run():
     if os.fork() == 0:
-        return "the other process"
+        return "other process"
     os.wait()
-    return "the process"
+    return "process"
 
 
 def start_inner_with_self(process):
@@ -80,10 +81,6 @@ def start_inner_with_self(process):
 class Subclass(holdfast.Process):
     def run(self):
         return f"run of {self.name}"
-
-
-class Nesting(multiprocessing.get_context("spawn").Process):
-    pass
 
 
 def started(context, target, *args, **options):
@@ -114,7 +111,7 @@ def test_result_larger_than_any_pipe_does_not_block_the_child(context):
     assert len(process.result()) == 8 << 20
 
 
-def test_result_of_an_exception_raises_it_with_the_remote_traceback(context, capfd):
+def test_result_of_an_exception_raises_it_with_the_remote_traceback(context):
     process = started(context, fail)
     with pytest.raises(LookupError, match="no such customer") as caught:
         process.result(30)
@@ -122,9 +119,15 @@ def test_result_of_an_exception_raises_it_with_the_remote_traceback(context, cap
     assert "in fail" in str(caught.value.__cause__)
     assert "boarding" not in str(caught.value.__cause__)
     assert process.exitcode == 1
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])  # the forkserver has the stderr of the test that started it
+def test_exception_in_a_process_is_printed_as_the_standard_library_does(method, capfd):
+    process = started(holdfast.get_context(method), fail)
+    process.join(30)
     printed = capfd.readouterr().err
     assert printed.startswith(f"Process {process.name}:\nTraceback (most recent call last):\n")
-    assert "in observed" not in printed
+    assert "boarding.py" not in printed
     assert "LookupError: no such customer" in printed
 
 
@@ -193,7 +196,7 @@ def test_result_of_an_overridden_run_is_what_it_returns():
 
 
 def test_result_when_run_forks_is_that_of_the_process():
-    assert started(holdfast.get_context("fork"), fork_inside_run).result(30) == "the process"
+    assert started(holdfast.get_context("fork"), fork_inside_run).result(30) == "process"
 
 
 def test_process_object_is_picklable_from_within_run():
@@ -225,11 +228,11 @@ def test_process_keeps_the_standard_contract(context):
 
 def test_many_processes_leave_no_descriptor(context):
     started(context, nothing).result(30)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(names("/proc/self/fd"))
     for _ in range(5):
         started(context, double, 1).result(30)
         started(context, nothing, daemon=True).join(30)
-    assert len(os.listdir("/proc/self/fd")) <= before + 1
+    assert len(names("/proc/self/fd")) <= before + 1
 
 
 def test_start_method_is_one_fact_of_both_libraries():
@@ -270,6 +273,10 @@ def parent_of_many(method, folder):
     signal.pause()
 
 
+def names(folder):
+    return [entry.name for entry in Path(folder).iterdir()]
+
+
 def is_running(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
@@ -281,14 +288,14 @@ def test_parent_killed_daemons_workers_and_grandchildren_end(start_method, tmp_p
     program = f"import test_process; test_process.parent_of_many({start_method!r}, {str(tmp_path)!r})"
     command = f"import sys; sys.path[:0] = {sys.path!r}\nif __name__ == '__main__': {program}"
     parent = subprocess.Popen([sys.executable, "-c", command], stderr=subprocess.DEVNULL)
-    while len(os.listdir(tmp_path)) < 5:
+    while len(names(tmp_path)) < 5:
         assert parent.poll() is None
         time.sleep(0.01)
     parent.kill()
     parent.wait()
     killed = time.monotonic()
-    pids = [int(name) for name in os.listdir(tmp_path) if name.isdigit()]
-    lives = [int(name.removeprefix("lives-")) for name in os.listdir(tmp_path) if not name.isdigit()]
+    pids = [int(name) for name in names(tmp_path) if name.isdigit()]
+    lives = [int(name.removeprefix("lives-")) for name in names(tmp_path) if not name.isdigit()]
     while any(map(is_running, pids)) and time.monotonic() - killed < PARENT_ENDS:
         time.sleep(0.005)
     still = [pid for pid in pids if is_running(pid)]
@@ -311,7 +318,8 @@ def thread():
     thread.join()
 
 
-def test_fork_beside_a_thread_warns_and_names_it_once(thread, monkeypatch):
+@pytest.mark.usefixtures("thread")
+def test_fork_beside_a_thread_warns_and_names_it_once(monkeypatch):
     monkeypatch.setattr(forks, "_told", set())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -323,7 +331,8 @@ def test_fork_beside_a_thread_warns_and_names_it_once(thread, monkeypatch):
     assert told[0].filename == __file__
 
 
-def test_fork_beside_a_thread_with_warnings_as_errors_is_still_a_fork(thread, monkeypatch, capsys):
+@pytest.mark.usefixtures("thread")
+def test_fork_beside_a_thread_with_warnings_as_errors_is_still_a_fork(monkeypatch, capsys):
     monkeypatch.setattr(forks, "_told", set())
     with warnings.catch_warnings():
         warnings.simplefilter("error", errors.ForkWithThreadsWarning)

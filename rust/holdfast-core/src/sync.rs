@@ -8,13 +8,38 @@ pub use core::sync::atomic::Ordering;
 
 #[cfg(feature = "model")]
 #[inline]
-fn step() {
-    crate::model::step();
+fn reads<T>(word: *mut T) {
+    crate::model::reads(word as usize);
+}
+
+#[cfg(feature = "model")]
+#[inline]
+fn writes<T>(word: *mut T) {
+    crate::model::writes(word as usize);
 }
 
 #[cfg(not(feature = "model"))]
 #[inline(always)]
-const fn step() {}
+const fn reads<T>(_word: *mut T) {}
+
+#[cfg(not(feature = "model"))]
+#[inline(always)]
+const fn writes<T>(_word: *mut T) {}
+
+/// Whether a control of the model checks has taken this step out of the protocol; never in normal builds.
+#[cfg(feature = "model")]
+#[must_use]
+pub fn broken(step: &'static str) -> bool {
+    crate::model::is_broken(step)
+}
+
+/// Whether a control of the model checks has taken this step out of the protocol; never in normal builds.
+#[cfg(not(feature = "model"))]
+#[inline(always)]
+#[must_use]
+pub const fn broken(_step: &'static str) -> bool {
+    false
+}
 
 macro_rules! atomic {
     ($name:ident, $int:ty, $doc:literal) => {
@@ -32,19 +57,19 @@ macro_rules! atomic {
             /// Reads the word.
             #[inline(always)]
             pub fn load(&self, order: Ordering) -> $int {
-                step();
+                reads(self.as_ptr());
                 self.0.load(order)
             }
             /// Writes the word.
             #[inline(always)]
             pub fn store(&self, v: $int, order: Ordering) {
-                step();
+                writes(self.as_ptr());
                 self.0.store(v, order);
             }
             /// Writes the word and returns what was there.
             #[inline(always)]
             pub fn swap(&self, v: $int, order: Ordering) -> $int {
-                step();
+                writes(self.as_ptr());
                 self.0.swap(v, order)
             }
             /// Replaces `old` by `new`; otherwise the error holds what was found.
@@ -53,31 +78,31 @@ macro_rules! atomic {
             /// The value found, if it was not `old`.
             #[inline(always)]
             pub fn compare_exchange(&self, old: $int, new: $int, ok: Ordering, no: Ordering) -> Result<$int, $int> {
-                step();
+                writes(self.as_ptr());
                 self.0.compare_exchange(old, new, ok, no)
             }
             /// Adds (wrapping) and returns what was there.
             #[inline(always)]
             pub fn fetch_add(&self, v: $int, order: Ordering) -> $int {
-                step();
+                writes(self.as_ptr());
                 self.0.fetch_add(v, order)
             }
             /// Subtracts (wrapping) and returns what was there.
             #[inline(always)]
             pub fn fetch_sub(&self, v: $int, order: Ordering) -> $int {
-                step();
+                writes(self.as_ptr());
                 self.0.fetch_sub(v, order)
             }
             /// Sets bits and returns what was there.
             #[inline(always)]
             pub fn fetch_or(&self, v: $int, order: Ordering) -> $int {
-                step();
+                writes(self.as_ptr());
                 self.0.fetch_or(v, order)
             }
             /// Keeps only the given bits and returns what was there.
             #[inline(always)]
             pub fn fetch_and(&self, v: $int, order: Ordering) -> $int {
-                step();
+                writes(self.as_ptr());
                 self.0.fetch_and(v, order)
             }
             /// The address of the word, for the kernel.

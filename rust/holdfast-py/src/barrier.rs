@@ -31,14 +31,14 @@ fn raise(e: &holdfast_core::Error) -> py::Raised {
 unsafe extern "C-unwind" fn arrive(object: Object, args: *const Object, count: ffi::Py_ssize_t) -> Object {
     // SAFETY: called as a method.
     let this = unsafe { base(object) };
-    let act = |this: &mut Base| {
+    let act = |this: &Base| {
         // SAFETY: `count` arguments are in the array.
         let timeout = (count > 0).then(|| unsafe { *args });
         let limit = waiting::limit(timeout)?;
         let barrier = barrier(this)?;
         let me = this.me()?;
         let site = waiting::here(&me);
-        let shown = Waiting::show(&me, this.handle.slot, site);
+        let shown = Waiting::show(&me, this.handle.get().slot, site);
         let mut pair = None;
         let got = waiting::block(this.arena(), limit, |patience| loop {
             let step = || -> holdfast_core::Result<Waited<i64>> {

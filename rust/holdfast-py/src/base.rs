@@ -2,32 +2,36 @@
 
 use crate::py::{self, Object, PyResult, Raised};
 use crate::waiting::{self, Spin};
-use holdfast_core::arena::layout::{kind, read_text, Slot};
-use holdfast_core::arena::{owner_seat, Arena, Handle, Holder, Me, OWNER_MASK};
+use holdfast_core::arena::layout::{kind, read_text, Seat, Slot};
+use holdfast_core::arena::{owner_seat, recall, Arena, Handle, Holder, Me, Remembered, OWNER_MASK};
 use holdfast_core::os::clock;
 use holdfast_core::sync::{AtomicU32, Ordering, SC};
 use pyo3_ffi as ffi;
+use std::cell::Cell;
 
-/// An object over a slot.
+/// An object over a slot. All fields are cells: they are used with the GIL held only, and a thread that waits without the
+/// GIL does not keep them borrowed.
 #[repr(C)]
 pub struct Base {
     ob_base: ffi::PyObject,
     /// The slot; null once closed.
-    pub slot: *const Slot,
+    slot: Cell<*const Slot>,
     /// Its arena; null before it was made.
-    pub arena: *const Arena,
+    arena: Cell<*const Arena>,
     /// Its cells.
-    pub cells: *const AtomicU32,
+    cells: Cell<*const AtomicU32>,
     /// Number of cells in use.
-    pub cell_count: usize,
+    cell_count: Cell<usize>,
     /// What the handle names.
-    pub handle: Handle,
+    pub handle: Cell<Handle>,
     /// The place that took it last, as instruction and as number.
-    pub last_site: (usize, u32),
+    last_site: Cell<(usize, u32)>,
     /// Spinning before sleeping.
-    pub spin: Spin,
+    pub spin: Cell<Spin>,
     /// Pid of the dead holder it was last taken over from, 0 if it was free.
-    pub dead_pid: u32,
+    pub dead_pid: Cell<u32>,
+    /// The thread that used it last.
+    last_user: Cell<Remembered>,
 }
 
 /// The object behind `self`.
@@ -35,80 +39,111 @@ pub struct Base {
 /// # Safety
 /// `object` is an instance of one of the classes over [`Base`], kept alive by the caller.
 #[inline(always)]
-pub unsafe fn base<'a>(object: Object) -> &'a mut Base {
-    // SAFETY: all our classes start with a `Base`; the GIL makes the access exclusive for as long as it is held.
-    unsafe { &mut *object.cast::<Base>() }
+pub unsafe fn base<'a>(object: Object) -> &'a Base {
+    // SAFETY: all our classes start with a `Base`, whose fields are cells used under the GIL.
+    unsafe { &*object.cast::<Base>() }
 }
 
 impl Base {
     /// The slot, if the object is open.
     #[inline(always)]
     pub fn slot(&self) -> PyResult<&'static Slot> {
-        if self.slot.is_null() {
+        if self.slot.get().is_null() {
             return Err(closed());
         }
         // SAFETY: set from a live reference into the arena's mapping, which is never taken back.
-        Ok(unsafe { &*self.slot })
+        Ok(unsafe { &*self.slot.get() })
     }
 
     /// The arena of an open object.
     #[inline(always)]
     pub fn arena(&self) -> &'static Arena {
         // SAFETY: an object with a slot has an arena, and arenas live for ever.
-        unsafe { &*self.arena }
+        unsafe { &*self.arena.get() }
     }
 
     /// The cells.
     #[inline(always)]
     pub fn cells(&self) -> &'static [AtomicU32] {
         // SAFETY: as in `slot`; `cell_count` is at most the number of cells of the slot.
-        unsafe { core::slice::from_raw_parts(self.cells, self.cell_count) }
+        unsafe { core::slice::from_raw_parts(self.cells.get(), self.cell_count.get()) }
     }
 
     /// The calling thread.
     #[inline(always)]
     pub fn me(&self) -> PyResult<Me<'static>> {
-        waiting::me(self.arena())
+        waiting::me_remembered(self.arena(), &self.last_user)
+    }
+
+    /// Slot, owner id and seat, if the object is open and the calling thread is the one that used it last.
+    #[inline(always)]
+    pub fn quick(&self) -> Option<(&'static Slot, u32, &'static Seat)> {
+        let slot = self.slot.get();
+        let (id, seat) = recall(&self.last_user)?;
+        // SAFETY: as in `slot`; null was not excluded yet.
+        Some((unsafe { slot.as_ref() }?, id, seat))
+    }
+
+    /// Notes where and when it was taken, if the place is the one remembered. Whether it was.
+    #[inline(always)]
+    pub fn note_quickly(&self, slot: &Slot) -> bool {
+        let instruction = crate::site::instruction();
+        let last = self.last_site.get();
+        if instruction != last.0 || instruction == 0 {
+            return false;
+        }
+        self.note_place(slot, last.1);
+        true
+    }
+
+    #[inline(always)]
+    fn note_place(&self, slot: &Slot, place: u32) {
+        // Relaxed: written by the holder, read by reports that look at the holder again afterwards.
+        slot.site.store(place, Ordering::Relaxed);
+        self.dead_pid.set(0);
+        // Relaxed: as above.
+        slot.since.store(clock::coarse_ms(), Ordering::Relaxed);
     }
 
     /// Ties a new Python object to a slot.
-    pub fn bind(&mut self, arena: &'static Arena, handle: Handle) -> PyResult<()> {
+    pub fn bind(&self, arena: &'static Arena, handle: Handle) -> PyResult<()> {
         let slot = arena.slot(handle.slot).ok_or_else(|| py::raise_core(&holdfast_core::Error::gone()))?;
         let cells = arena.cells(handle.slot);
-        self.arena = arena;
-        self.slot = slot;
-        self.cells = cells.as_ptr();
-        self.cell_count = match slot.state.load(SC) & 0xff {
+        self.arena.set(arena);
+        self.slot.set(slot);
+        self.cells.set(cells.as_ptr());
+        self.cell_count.set(match slot.state.load(SC) & 0xff {
             kind::SEMAPHORE => cells.len().min(slot.cells.load(SC) as usize),
             kind::BARRIER => cells.len().min(4 * slot.maximum.load(SC) as usize),
             _ => cells.len(),
-        };
-        self.handle = handle;
-        self.spin = Spin::new();
-        self.last_site = (0, 0);
+        });
+        self.handle.set(handle);
+        self.spin.set(Spin::new());
+        self.last_site.set((0, 0));
+        self.last_user.set(Remembered::default());
         Ok(())
     }
 
+    /// Whether it was ever tied to a slot.
+    pub fn was_made(&self) -> bool {
+        !self.arena.get().is_null()
+    }
+
     /// Lets go of the slot.
-    pub fn close(&mut self) {
-        if !self.slot.is_null() {
-            self.slot = core::ptr::null();
-            self.arena().let_go(self.handle.slot);
+    pub fn close(&self) {
+        if !self.slot.replace(core::ptr::null()).is_null() {
+            self.arena().let_go(self.handle.get().slot);
         }
     }
 
     /// Notes in the slot where and when it was taken.
-    #[inline(always)]
-    pub fn note_taken(&mut self, me: &Me<'_>, slot: &Slot) {
-        let instruction = crate::site::instruction();
-        if instruction != self.last_site.0 || instruction == 0 {
-            self.last_site = (instruction, crate::site::lookup(me, instruction));
+    pub fn note_taken(&self, me: &Me<'_>, slot: &Slot) {
+        if !self.note_quickly(slot) {
+            let instruction = crate::site::instruction();
+            let place = crate::site::lookup(me, instruction);
+            self.last_site.set((instruction, place));
+            self.note_place(slot, place);
         }
-        // Relaxed: written by the holder, read by reports that look at the holder again afterwards.
-        slot.site.store(self.last_site.1, Ordering::Relaxed);
-        self.dead_pid = 0;
-        // Relaxed: as above.
-        slot.since.store(clock::coarse_ms(), Ordering::Relaxed);
     }
 
     /// How the object is called in messages.
@@ -121,7 +156,7 @@ impl Base {
         }
         match self.arena().site(slot.created.load(SC)) {
             Some(place) => format!("{what} made at {place}"),
-            None => format!("{what} #{}", self.handle.slot),
+            None => format!("{what} #{}", self.handle.get().slot),
         }
     }
 }
@@ -239,9 +274,9 @@ unsafe extern "C-unwind" fn like(class: Object, args: *const Object, count: ffi:
         // SAFETY: one argument is in the array; the Python class passes objects of this module only.
         let other = unsafe { base(*args) };
         let of = other.slot()?.state.load(SC) & 0xff;
-        other.arena().take_hold(other.handle, of).map_err(|e| py::raise_core(&e))?;
+        other.arena().take_hold(other.handle.get(), of).map_err(|e| py::raise_core(&e))?;
         // SAFETY: `class` is a type object of ours.
-        unsafe { wrap(class.cast(), other.arena(), other.handle) }
+        unsafe { wrap(class.cast(), other.arena(), other.handle.get()) }
     };
     py::give(act())
 }
@@ -253,7 +288,7 @@ unsafe extern "C-unwind" fn owner_died(object: Object, _: *mut std::ffi::c_void)
     let act = || {
         let slot = this.slot()?;
         let me = this.me()?.id;
-        Ok(py::boolean(this.dead_pid != 0 && this.owners(slot).contains(&me)))
+        Ok(py::boolean(this.dead_pid.get() != 0 && this.owners(slot).contains(&me)))
     };
     py::give(act())
 }
@@ -264,12 +299,12 @@ unsafe extern "C-unwind" fn handle(object: Object, _: Object) -> Object {
     let this = unsafe { base(object) };
     let give = || {
         let slot = this.slot()?;
-        this.arena().note_sent(this.handle.slot);
+        this.arena().note_sent(this.handle.get().slot);
         let of = slot.state.load(SC) & 0xff;
         py::tuple(&[
             py::text(&this.arena().name),
-            py::integer(u64::from(this.handle.slot)),
-            py::integer(u64::from(this.handle.generation)),
+            py::integer(u64::from(this.handle.get().slot)),
+            py::integer(u64::from(this.handle.get().generation)),
             py::integer(u64::from(of)),
         ])
     };
@@ -330,7 +365,7 @@ impl Base {
         let slot = self.slot()?;
         let arena = self.arena();
         let owners: Vec<Holder> = self.owners(slot).into_iter().map(|o| arena.holder(o)).collect();
-        let waiters = arena.waiters(self.handle.slot);
+        let waiters = arena.waiters(self.handle.get().slot);
         // SAFETY: the GIL is held.
         let dict = py::checked(unsafe { ffi::PyDict_New() })?;
         let place = |id: u32| arena.site(id).map_or_else(py::none, |t| py::text(&t));
@@ -350,7 +385,7 @@ impl Base {
         py::put(dict, "maximum", py::integer(u64::from(slot.maximum.load(SC))))?;
         py::put(dict, "signalled", py::boolean(slot.signalled.load(SC) != 0))?;
         py::put(dict, "arena", py::text(&arena.name))?;
-        py::put(dict, "slot", py::integer(u64::from(self.handle.slot)))?;
+        py::put(dict, "slot", py::integer(u64::from(self.handle.get().slot)))?;
         let own = self.me().map(|me| self.owners(slot).contains(&me.id))?;
         py::put(dict, "mine", py::boolean(own))?;
         Ok(dict)
@@ -374,7 +409,7 @@ unsafe extern "C-unwind" fn dealloc(object: Object) {
     // SAFETY: called once, with the last reference gone; a heap type's instances hold a reference to their type.
     unsafe {
         let this = base(object);
-        if !this.arena.is_null() {
+        if this.was_made() {
             this.close();
         }
         let class = ffi::Py_TYPE(object);

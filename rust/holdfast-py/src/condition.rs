@@ -42,15 +42,15 @@ unsafe extern "C-unwind" fn enlist(object: Object, _: Object) -> Object {
 unsafe extern "C-unwind" fn sleep(object: Object, args: *const Object, count: ffi::Py_ssize_t) -> Object {
     // SAFETY: called as a method; `count` arguments are in the array.
     let (this, args) = unsafe { (base(object), core::slice::from_raw_parts(args, count as usize)) };
-    let act = |this: &mut Base| {
+    let act = |this: &Base| {
         let [number, timeout] = args else { return Err(py::type_error(c"_sleep takes place and timeout")) };
         let condition = condition(this)?;
         let place = place_of(this, *number)?;
         let limit = waiting::limit(Some(*timeout))?;
         let me = this.me()?;
         let site = waiting::here(&me);
-        let shown = Waiting::show(&me, this.handle.slot, site);
-        let mut spin = this.spin;
+        let shown = Waiting::show(&me, this.handle.get().slot, site);
+        let mut spin = this.spin.get();
         let got = waiting::block(this.arena(), limit, |patience| {
             let done = match place {
                 // Relaxed: only a hint; `sleep` looks again.
@@ -62,7 +62,7 @@ unsafe extern "C-unwind" fn sleep(object: Object, args: *const Object, count: ff
             }
             condition.sleep(place, patience)
         });
-        this.spin = spin;
+        this.spin.set(spin);
         drop(shown);
         got.map(|g| py::boolean(g.is_some()))
     };

@@ -40,7 +40,7 @@ unsafe extern "C-unwind" fn clear(object: Object, _: Object) -> Object {
     py::give(act())
 }
 
-fn wait_for(this: &mut Base, limit: Limit) -> PyResult<bool> {
+fn wait_for(this: &Base, limit: Limit) -> PyResult<bool> {
     let slot = this.slot()?;
     if slot.word.load(SC) & event::SET != 0 {
         return Ok(true);
@@ -50,8 +50,8 @@ fn wait_for(this: &mut Base, limit: Limit) -> PyResult<bool> {
     }
     let me = this.me()?;
     let place = waiting::here(&me);
-    let shown = Waiting::show(&me, this.handle.slot, place);
-    let mut spin = this.spin;
+    let shown = Waiting::show(&me, this.handle.get().slot, place);
+    let mut spin = this.spin.get();
     let got = waiting::block(this.arena(), limit, |patience| {
         let first = slot.word.load(SC);
         // Relaxed: only a hint; `event::wait` looks again.
@@ -60,7 +60,7 @@ fn wait_for(this: &mut Base, limit: Limit) -> PyResult<bool> {
         }
         event::wait(&slot.word, patience)
     })?;
-    this.spin = spin;
+    this.spin.set(spin);
     drop(shown);
     Ok(got.is_some())
 }
@@ -68,7 +68,7 @@ fn wait_for(this: &mut Base, limit: Limit) -> PyResult<bool> {
 unsafe extern "C-unwind" fn wait(object: Object, args: *const Object, count: ffi::Py_ssize_t, keywords: Object) -> Object {
     // SAFETY: called as a method.
     let this = unsafe { base(object) };
-    let act = |this: &mut Base| {
+    let act = |this: &Base| {
         let [timeout] = py::arguments([c"timeout"], args, count, keywords)?;
         wait_for(this, waiting::limit(timeout)?)
     };

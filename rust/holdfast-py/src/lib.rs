@@ -24,6 +24,7 @@ use std::ffi::{c_int, c_void};
 unsafe extern "C-unwind" fn execute(module: *mut ffi::PyObject) -> c_int {
     // SAFETY: called by the import machinery with the new module and the GIL held.
     let done = unsafe {
+        py::learn_version();
         site::probe();
         [
             lock::add_types,

@@ -4,7 +4,7 @@ use crate::base::{self, base, Base};
 use crate::py::{self, Object, PyResult};
 use crate::waiting::{self, Limit};
 use holdfast_core::arena::layout::{flag, Slot};
-use holdfast_core::arena::{Me, OWNER_MASK};
+use holdfast_core::arena::{gave, took, Me, OWNER_MASK};
 use holdfast_core::lock::{mutex, rlock, Released, Taken};
 use holdfast_core::os::fault;
 use holdfast_core::sync::{Ordering, SC};
@@ -61,14 +61,57 @@ impl Kind for Reentrant {
     }
 }
 
+/// The path without a spill: same thread and same place as last time, and the lock is free.
 #[inline(always)]
-fn acquire_fast<K: Kind>(this: &mut Base) -> PyResult<bool> {
+fn acquire_quickly<K: Kind>(this: &Base) -> bool {
+    let Some((slot, id, seat)) = this.quick() else { return false };
+    if !mutex::try_fast(&slot.word, id) {
+        return false;
+    }
+    took(seat);
+    if !this.note_quickly(slot) {
+        note_slowly(this);
+    }
+    true
+}
+
+#[cold]
+#[inline(never)]
+fn note_slowly(this: &Base) {
+    if let (Ok(me), Ok(slot)) = (this.me(), this.slot()) {
+        this.note_taken(&me, slot);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn acquire_or_wait<K: Kind>(this: &Base) -> Object {
+    match acquire_fast::<K>(this) {
+        Ok(true) => py::boolean(true),
+        Ok(false) => py::give(acquire_slow::<K>(this, Limit::Never).map(py::boolean)),
+        Err(_) => core::ptr::null_mut(),
+    }
+}
+
+/// The release that goes with [`acquire_quickly`].
+#[inline(always)]
+fn release_quickly<K: Kind>(this: &Base) -> bool {
+    let Some((slot, id, seat)) = this.quick() else { return false };
+    // Relaxed: the depth is ours while the word names us, and the release fails if it does not.
+    if K::REENTRANT && slot.count.load(Ordering::Relaxed) != 0 || !mutex::release_fast(&slot.word, id) {
+        return false;
+    }
+    gave(seat);
+    true
+}
+
+fn acquire_fast<K: Kind>(this: &Base) -> PyResult<bool> {
     let slot = this.slot()?;
     let me = this.me()?;
     if !K::try_fast(slot, me.id) {
         return Ok(false);
     }
-    took::<K>(this, &me, slot);
+    note_level::<K>(this, &me, slot);
     if fault::lost() {
         return Err(lost(this));
     }
@@ -76,7 +119,7 @@ fn acquire_fast<K: Kind>(this: &mut Base) -> PyResult<bool> {
 }
 
 #[inline(always)]
-fn took<K: Kind>(this: &mut Base, me: &Me<'_>, slot: &Slot) {
+fn note_level<K: Kind>(this: &Base, me: &Me<'_>, slot: &Slot) {
     // Relaxed: only the holder, which is this thread, writes the depth.
     if !K::REENTRANT || slot.count.load(Ordering::Relaxed) == 0 {
         me.took();
@@ -93,8 +136,9 @@ fn lost(this: &Base) -> py::Raised {
 }
 
 #[cold]
-fn acquire_slow<K: Kind>(this: &mut Base, limit: Limit) -> PyResult<bool> {
+fn acquire_slow<K: Kind>(this: &Base, limit: Limit) -> PyResult<bool> {
     let slot = this.slot()?;
+    this.arena().check().map_err(|e| py::raise_core(&e))?;
     let me = this.me()?;
     let got = match K::try_acquire(&me, slot) {
         Some(taken) => Some(taken),
@@ -102,8 +146,8 @@ fn acquire_slow<K: Kind>(this: &mut Base, limit: Limit) -> PyResult<bool> {
         None => {
             slot.contended.fetch_add(1, SC);
             let place = waiting::here(&me);
-            let shown = Waiting::show(&me, this.handle.slot, place);
-            let mut spin = this.spin;
+            let shown = Waiting::show(&me, this.handle.get().slot, place);
+            let mut spin = this.spin.get();
             let arena = this.arena();
             let got = waiting::block(arena, limit, |patience| {
                 // Relaxed: only a hint when to try.
@@ -114,7 +158,7 @@ fn acquire_slow<K: Kind>(this: &mut Base, limit: Limit) -> PyResult<bool> {
                 }
                 mutex::acquire_slow(&me, &slot.word, &slot.seat, patience)
             })?;
-            this.spin = spin;
+            this.spin.set(spin);
             drop(shown);
             if got.is_some() && K::REENTRANT {
                 slot.count.store(0, SC);
@@ -125,7 +169,7 @@ fn acquire_slow<K: Kind>(this: &mut Base, limit: Limit) -> PyResult<bool> {
     this.arena().check().map_err(|e| py::raise_core(&e))?;
     let Some(taken) = got else { return Ok(false) };
     let place = slot.site.load(SC);
-    took::<K>(this, &me, slot);
+    note_level::<K>(this, &me, slot);
     if let Taken::FromDead(owner) = taken {
         report_death(this, slot, owner, place, || {
             me.gave();
@@ -136,10 +180,10 @@ fn acquire_slow<K: Kind>(this: &mut Base, limit: Limit) -> PyResult<bool> {
 }
 
 /// Tells that the holder died; gives the lock back through `undo` if the telling raises.
-pub fn report_death(this: &mut Base, slot: &Slot, owner: u32, place: u32, undo: impl FnOnce()) -> PyResult<()> {
+pub fn report_death(this: &Base, slot: &Slot, owner: u32, place: u32, undo: impl FnOnce()) -> PyResult<()> {
     slot.recoveries.fetch_add(1, SC);
     let (pid, who) = this.the_dead(owner, slot);
-    this.dead_pid = pid.max(1);
+    this.dead_pid.set(pid.max(1));
     let site = this.arena().site(place);
     let at = site.as_ref().map_or_else(String::new, |s| format!(", taken at {s}"));
     let text = format!("{who} died holding {}{at}; what it protects may be half done", this.title());
@@ -159,24 +203,19 @@ pub fn report_death(this: &mut Base, slot: &Slot, owner: u32, place: u32, undo: 
     told
 }
 
-#[inline(always)]
-fn release_any<K: Kind>(this: &mut Base, leaving_block: bool) -> PyResult<()> {
-    let slot = this.slot()?;
-    let me = this.me()?;
-    if !K::REENTRANT && mutex::release_fast(&slot.word, me.id) {
-        me.gave();
-        return Ok(());
-    }
-    // Relaxed: the depth is ours while the word names us; otherwise the slow path decides.
-    if K::REENTRANT && slot.count.load(Ordering::Relaxed) == 0 && mutex::release_fast(&slot.word, me.id) {
-        me.gave();
-        return Ok(());
-    }
-    release_slow::<K>(this, &me, slot, leaving_block)
+#[cold]
+#[inline(never)]
+fn release_or_report<K: Kind>(this: &Base, leaving_block: bool) -> Object {
+    let act = || {
+        let slot = this.slot()?;
+        let me = this.me()?;
+        release_slow::<K>(this, &me, slot, leaving_block)
+    };
+    py::give(act().map(|()| py::none()))
 }
 
 #[cold]
-fn release_slow<K: Kind>(this: &mut Base, me: &Me<'_>, slot: &Slot, leaving_block: bool) -> PyResult<()> {
+fn release_slow<K: Kind>(this: &Base, me: &Me<'_>, slot: &Slot, leaving_block: bool) -> PyResult<()> {
     this.arena().check().map_err(|e| py::raise_core(&e))?;
     let owner = slot.word.load(SC) & OWNER_MASK;
     if owner != 0 && owner != me.id {
@@ -241,13 +280,14 @@ unsafe extern "C-unwind" fn acquire<K: Kind>(object: Object, args: *const Object
     // SAFETY: called as a method.
     let this = unsafe { base(object) };
     if count == 0 && keywords.is_null() {
-        return match acquire_fast::<K>(this) {
-            Ok(true) => py::boolean(true),
-            Ok(false) => py::give(acquire_slow::<K>(this, Limit::Never).map(py::boolean)),
-            Err(_) => core::ptr::null_mut(),
-        };
+        return if acquire_quickly::<K>(this) && !fault::lost() { py::boolean(true) } else { acquire_or_wait::<K>(this) };
     }
-    let attempt = |this: &mut Base| {
+    acquire_with::<K>(this, args, count, keywords)
+}
+
+#[inline(never)]
+fn acquire_with<K: Kind>(this: &Base, args: *const Object, count: ffi::Py_ssize_t, keywords: Object) -> Object {
+    let attempt = |this: &Base| {
         let limit = patience(args, count, keywords)?;
         if acquire_fast::<K>(this)? {
             return Ok(true);
@@ -259,27 +299,31 @@ unsafe extern "C-unwind" fn acquire<K: Kind>(object: Object, args: *const Object
 
 unsafe extern "C-unwind" fn release<K: Kind>(object: Object, _: Object) -> Object {
     // SAFETY: called as a method.
-    match release_any::<K>(unsafe { base(object) }, false) {
-        Ok(()) => py::none(),
-        Err(_) => core::ptr::null_mut(),
+    let this = unsafe { base(object) };
+    if release_quickly::<K>(this) {
+        py::none()
+    } else {
+        release_or_report::<K>(this, false)
     }
 }
 
 unsafe extern "C-unwind" fn enter<K: Kind>(object: Object, _: Object) -> Object {
     // SAFETY: called as a method.
     let this = unsafe { base(object) };
-    match acquire_fast::<K>(this) {
-        Ok(true) => py::boolean(true),
-        Ok(false) => py::give(acquire_slow::<K>(this, Limit::Never).map(py::boolean)),
-        Err(_) => core::ptr::null_mut(),
+    if acquire_quickly::<K>(this) && !fault::lost() {
+        py::boolean(true)
+    } else {
+        acquire_or_wait::<K>(this)
     }
 }
 
 unsafe extern "C-unwind" fn exit<K: Kind>(object: Object, _: *const Object, _: ffi::Py_ssize_t) -> Object {
     // SAFETY: called as a method.
-    match release_any::<K>(unsafe { base(object) }, true) {
-        Ok(()) => py::none(),
-        Err(_) => core::ptr::null_mut(),
+    let this = unsafe { base(object) };
+    if release_quickly::<K>(this) {
+        py::none()
+    } else {
+        release_or_report::<K>(this, true)
     }
 }
 
@@ -328,7 +372,7 @@ pub fn add_types(module: Object) -> bool {
 }
 
 /// Takes the lock of a slot for a short native section; for values. Whether it must be released again.
-pub fn hold(this: &mut Base) -> PyResult<bool> {
+pub fn hold(this: &Base) -> PyResult<bool> {
     let slot = this.slot()?;
     let me = this.me()?;
     if mutex::try_fast(&slot.word, me.id) {

@@ -21,7 +21,7 @@ fn map(object: Object) -> PyResult<()> {
     if this.address.is_null() {
         this.base.slot()?;
         let (address, len, mapped) =
-            this.base.arena().map_bytes(this.base.handle).map_err(|e| py::raise_core(&e))?;
+            this.base.arena().map_bytes(this.base.handle.get()).map_err(|e| py::raise_core(&e))?;
         (this.address, this.len, this.mapped) = (address, len, mapped);
     }
     Ok(())
@@ -61,7 +61,7 @@ unsafe extern "C-unwind" fn dealloc(object: Object) {
         if this.mapped {
             Arena::unmap_bytes(this.address, this.len);
         }
-        if !this.base.arena.is_null() {
+        if this.base.was_made() {
             base(object).close();
         }
         let class = ffi::Py_TYPE(object);

@@ -3,6 +3,7 @@
 use holdfast_core::Error;
 use pyo3_ffi as ffi;
 use std::ffi::{c_char, c_int, c_void, CStr, CString};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A new reference, or null with an exception set.
 pub type Object = *mut ffi::PyObject;
@@ -50,25 +51,38 @@ pub fn give(result: PyResult<Object>) -> Object {
     result.unwrap_or(core::ptr::null_mut())
 }
 
-/// New reference to `None`.
-pub fn none() -> Object {
-    // SAFETY: `None` always exists; the GIL is held.
-    unsafe {
-        let object = ffi::Py_None();
-        ffi::Py_IncRef(object);
-        object
+/// Whether `None`, `True` and `False` are immortal (CPython 3.12 and later), so that a reference to them is free.
+static IMMORTAL: AtomicBool = AtomicBool::new(false);
+
+/// Finds out what the running interpreter does.
+pub fn learn_version() {
+    // Relaxed: written at import, before any object exists. SAFETY: a constant of the interpreter.
+    IMMORTAL.store(unsafe { ffi::Py_Version } >= 0x030c_0000, Ordering::Relaxed);
+}
+
+#[inline(always)]
+fn refer_to(singleton: Object) -> Object {
+    // Relaxed: see `learn_version`.
+    if !IMMORTAL.load(Ordering::Relaxed) {
+        // SAFETY: in CPython 3.11 the reference count is the first word of every object, as the stable ABI of that version
+        // fixes it (its `Py_INCREF` is this very increment); the GIL is held.
+        unsafe { *singleton.cast::<ffi::Py_ssize_t>() += 1 };
     }
+    singleton
+}
+
+/// New reference to `None`.
+#[inline(always)]
+pub fn none() -> Object {
+    // SAFETY: `None` always exists.
+    refer_to(unsafe { ffi::Py_None() })
 }
 
 /// New reference to `True` or `False`.
 #[inline(always)]
 pub fn boolean(value: bool) -> Object {
-    // SAFETY: both always exist; the GIL is held.
-    unsafe {
-        let object = if value { ffi::Py_True() } else { ffi::Py_False() };
-        ffi::Py_IncRef(object);
-        object
-    }
+    // SAFETY: both always exist.
+    refer_to(unsafe { if value { ffi::Py_True() } else { ffi::Py_False() } })
 }
 
 /// New `int`.

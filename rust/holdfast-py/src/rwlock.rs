@@ -16,7 +16,7 @@ fn rwlock(this: &Base) -> PyResult<RwLock<'static>> {
 }
 
 fn acquire(
-    this: &mut Base,
+    this: &Base,
     limit: Limit,
     now: impl Fn(&RwLock<'_>, &Me<'_>) -> Option<Taken>,
     later: impl Fn(&RwLock<'_>, &Me<'_>, &mut Patience<'_>) -> Waited<Taken>,
@@ -30,7 +30,7 @@ fn acquire(
         None => {
             lock.slot.contended.fetch_add(1, SC);
             let place = waiting::here(&me);
-            let shown = Waiting::show(&me, this.handle.slot, place);
+            let shown = Waiting::show(&me, this.handle.get().slot, place);
             let got = waiting::block(this.arena(), limit, |patience| later(&lock, &me, patience))?;
             drop(shown);
             got

@@ -4,6 +4,7 @@ use crate::base::{self, base, Base};
 use crate::lock::{patience, report_death};
 use crate::py::{self, Object, PyResult};
 use crate::waiting::{self, Limit};
+use holdfast_core::arena::{gave, took};
 use holdfast_core::lock::semaphore::Semaphore;
 use holdfast_core::lock::{Released, Taken};
 use holdfast_core::os::fault;
@@ -15,8 +16,46 @@ fn semaphore(this: &Base) -> PyResult<Semaphore<'static>> {
     Ok(Semaphore { slot: this.slot()?, cells: this.cells() })
 }
 
+/// The path without a spill: same thread and same place as last time, and a permit is free.
 #[inline(always)]
-fn acquire_fast(this: &mut Base) -> PyResult<bool> {
+fn acquire_quickly(this: &Base) -> bool {
+    let Some((slot, id, seat)) = this.quick() else { return false };
+    if !(Semaphore { slot, cells: this.cells() }).try_fast(id) {
+        return false;
+    }
+    took(seat);
+    if !this.note_quickly(slot) {
+        note_slowly(this);
+    }
+    !fault::lost()
+}
+
+#[cold]
+#[inline(never)]
+fn note_slowly(this: &Base) {
+    if let (Ok(me), Ok(slot)) = (this.me(), this.slot()) {
+        this.note_taken(&me, slot);
+    }
+}
+
+#[inline(always)]
+fn release_quickly(this: &Base) -> bool {
+    let Some((slot, id, seat)) = this.quick() else { return false };
+    let done = (Semaphore { slot, cells: this.cells() }).release_fast(id);
+    if done {
+        gave(seat);
+    }
+    done
+}
+
+#[cold]
+#[inline(never)]
+fn acquire_or_wait(this: &Base) -> Object {
+    let attempt = || if acquire_fast(this)? { Ok(true) } else { acquire_slow(this, Limit::Never) };
+    py::give(attempt().map(py::boolean))
+}
+
+fn acquire_fast(this: &Base) -> PyResult<bool> {
     let semaphore = semaphore(this)?;
     let me = this.me()?;
     if !semaphore.try_fast(me.id) {
@@ -31,7 +70,8 @@ fn acquire_fast(this: &mut Base) -> PyResult<bool> {
 }
 
 #[cold]
-fn acquire_slow(this: &mut Base, limit: Limit) -> PyResult<bool> {
+fn acquire_slow(this: &Base, limit: Limit) -> PyResult<bool> {
+    this.arena().check().map_err(|e| py::raise_core(&e))?;
     let semaphore = semaphore(this)?;
     let slot = semaphore.slot;
     let me = this.me()?;
@@ -41,8 +81,8 @@ fn acquire_slow(this: &mut Base, limit: Limit) -> PyResult<bool> {
         None => {
             slot.contended.fetch_add(1, SC);
             let place = waiting::here(&me);
-            let shown = Waiting::show(&me, this.handle.slot, place);
-            let mut spin = this.spin;
+            let shown = Waiting::show(&me, this.handle.get().slot, place);
+            let mut spin = this.spin.get();
             let got = waiting::block(this.arena(), limit, |patience| {
                 // Relaxed: only a hint when to try.
                 let free = || {
@@ -56,7 +96,7 @@ fn acquire_slow(this: &mut Base, limit: Limit) -> PyResult<bool> {
                 }
                 semaphore.acquire_slow(&me, patience)
             })?;
-            this.spin = spin;
+            this.spin.set(spin);
             drop(shown);
             got
         }
@@ -75,8 +115,9 @@ fn acquire_slow(this: &mut Base, limit: Limit) -> PyResult<bool> {
     Ok(true)
 }
 
-#[inline(always)]
-fn release_one(this: &mut Base, leaving_block: bool) -> PyResult<()> {
+#[cold]
+#[inline(never)]
+fn release_one(this: &Base, leaving_block: bool) -> PyResult<()> {
     let semaphore = semaphore(this)?;
     let me = this.me()?;
     if semaphore.release_fast(me.id) {
@@ -108,31 +149,50 @@ fn release_one(this: &mut Base, leaving_block: bool) -> PyResult<()> {
 unsafe extern "C-unwind" fn acquire(object: Object, args: *const Object, count: ffi::Py_ssize_t, keywords: Object) -> Object {
     // SAFETY: called as a method.
     let this = unsafe { base(object) };
-    let attempt = |this: &mut Base| {
-        let limit = if count == 0 && keywords.is_null() { Limit::Never } else { patience(args, count, keywords)? };
+    if count == 0 && keywords.is_null() {
+        return if acquire_quickly(this) { py::boolean(true) } else { acquire_or_wait(this) };
+    }
+    acquire_with(this, args, count, keywords)
+}
+
+#[inline(never)]
+fn acquire_with(this: &Base, args: *const Object, count: ffi::Py_ssize_t, keywords: Object) -> Object {
+    let attempt = || {
+        let limit = patience(args, count, keywords)?;
         if acquire_fast(this)? {
             return Ok(true);
         }
         acquire_slow(this, limit)
     };
-    py::give(attempt(this).map(py::boolean))
+    py::give(attempt().map(py::boolean))
 }
 
 unsafe extern "C-unwind" fn release(object: Object, _: Object) -> Object {
     // SAFETY: called as a method.
-    py::give(release_one(unsafe { base(object) }, false).map(|()| py::none()))
+    let this = unsafe { base(object) };
+    if release_quickly(this) {
+        return py::none();
+    }
+    py::give(release_one(this, false).map(|()| py::none()))
 }
 
 unsafe extern "C-unwind" fn enter(object: Object, _: Object) -> Object {
     // SAFETY: called as a method.
     let this = unsafe { base(object) };
-    let attempt = |this: &mut Base| if acquire_fast(this)? { Ok(true) } else { acquire_slow(this, Limit::Never) };
-    py::give(attempt(this).map(py::boolean))
+    if acquire_quickly(this) {
+        py::boolean(true)
+    } else {
+        acquire_or_wait(this)
+    }
 }
 
 unsafe extern "C-unwind" fn exit(object: Object, _: *const Object, _: ffi::Py_ssize_t) -> Object {
     // SAFETY: called as a method.
-    py::give(release_one(unsafe { base(object) }, true).map(|()| py::none()))
+    let this = unsafe { base(object) };
+    if release_quickly(this) {
+        return py::none();
+    }
+    py::give(release_one(this, true).map(|()| py::none()))
 }
 
 unsafe extern "C-unwind" fn get_value(object: Object, _: Object) -> Object {

@@ -90,7 +90,7 @@ fn sum(code: u8, bits: u64, more: u64) -> u64 {
 
 /// Runs `act` under the value's lock.
 #[inline(always)]
-fn locked<T>(this: &mut Base, act: impl FnOnce(&Slot, bool) -> T) -> PyResult<T> {
+fn locked<T>(this: &Base, act: impl FnOnce(&Slot, bool) -> T) -> PyResult<T> {
     let ours = lock::hold(this)?;
     let slot = this.slot()?;
     let got = act(slot, !ours);
@@ -104,7 +104,7 @@ fn locked<T>(this: &mut Base, act: impl FnOnce(&Slot, bool) -> T) -> PyResult<T>
 }
 
 #[inline(always)]
-fn load(this: &mut Base) -> PyResult<(u8, u64, u32)> {
+fn load(this: &Base) -> PyResult<(u8, u64, u32)> {
     let slot = this.slot()?;
     let version = slot.version.load(SC);
     let word = slot.word.load(SC);
@@ -121,7 +121,7 @@ unsafe extern "C-unwind" fn get(object: Object, _: *mut c_void) -> Object {
     let this = unsafe { base(object) };
     match load(this) {
         Ok((code, bits, version)) => {
-            LAST_READ.set((this.slot, version));
+            LAST_READ.set((this.slot().map_or(core::ptr::null(), core::ptr::from_ref), version));
             to_python(code, bits)
         }
         Err(_) => core::ptr::null_mut(),
@@ -137,13 +137,13 @@ unsafe extern "C-unwind" fn set(object: Object, value: Object, _: *mut c_void) -
     }
 }
 
-fn store(this: &mut Base, value: Object) -> PyResult<()> {
+fn store(this: &Base, value: Object) -> PyResult<()> {
     if value.is_null() {
         return Err(py::type_error(c"value cannot be deleted"));
     }
     let bits = to_bits(code(this.slot()?), value)?;
     let (seen_slot, seen) = LAST_READ.get();
-    let checked = core::ptr::eq(seen_slot, this.slot);
+    let checked = core::ptr::eq(seen_slot, this.slot()?);
     let raced = locked(this, |slot, held_before| {
         let version = slot.version.load(SC);
         if checked && !held_before && version != seen {
@@ -196,7 +196,7 @@ fn is_augmented() -> PyResult<bool> {
 unsafe extern "C-unwind" fn add(object: Object, args: *const Object, count: ffi::Py_ssize_t) -> Object {
     // SAFETY: called as a method.
     let this = unsafe { base(object) };
-    let act = |this: &mut Base| {
+    let act = |this: &Base| {
         let of = code(this.slot()?);
         let more = match count {
             0 => match of {

@@ -2,10 +2,11 @@
 
 use crate::py::{self, PyResult, Raised};
 use crate::site;
-use holdfast_core::arena::{current, Arena, Me};
+use holdfast_core::arena::{current, current_remembered, Arena, Me, Remembered};
 use holdfast_core::os::clock;
 use holdfast_core::wait::{Patience, Waited};
 use pyo3_ffi as ffi;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Set by `install()`: a negative timeout means zero, as multiprocessing documents; otherwise it is an error.
@@ -59,6 +60,12 @@ pub fn limit(timeout: Option<py::Object>) -> PyResult<Limit> {
 /// The calling thread in an arena.
 pub fn me(arena: &'static Arena) -> PyResult<Me<'static>> {
     current(arena, thread_name).map_err(|e| py::raise_core(&e))
+}
+
+/// The calling thread in an arena, for an object that remembers who used it last.
+#[inline(always)]
+pub fn me_remembered(arena: &'static Arena, last: &Cell<Remembered>) -> PyResult<Me<'static>> {
+    current_remembered(arena, last, thread_name).map_err(|e| py::raise_core(&e))
 }
 
 /// Python's name of the calling thread, if the threading module knows it.

@@ -85,8 +85,7 @@ def _set_first_path(folder: str) -> None:
 def _fresh_main() -> types.ModuleType:
     """A new, empty ``__main__``, in place for good: pickles, threads and exit functions of the program refer to it."""
     module = types.ModuleType("__main__")
-    module.__dict__["__builtins__"] = builtins
-    module.__dict__["__annotations__"] = {}
+    module.__dict__.update(__builtins__=builtins, __annotations__={})
     sys.modules["__main__"] = module
     if "__mp_main__" in sys.modules:  # multiprocessing's alias
         sys.modules["__mp_main__"] = module

@@ -13,6 +13,7 @@ use super::layout::{kind, phase, process_state, state, Slot, CLASS_UNITS, PROCES
 use super::{grow_file, Arena};
 use crate::error::{Error, Result};
 use crate::os::clock;
+use crate::os::local::pause;
 use crate::sync::SC;
 
 /// Free slots collected by one search.
@@ -184,7 +185,7 @@ impl Arena {
                 if !self.is_process_alive(by, true) {
                     let _ = slot.state.compare_exchange(found, state(of, phase::LIVE, 0), SC, SC);
                 }
-                std::thread::yield_now();
+                pause();
                 continue;
             }
             if self.is_live(slot, handle.generation, of) {

@@ -18,13 +18,13 @@ pub const VERSION: u32 = 1;
 /// Bytes of the header.
 pub const HEADER: usize = 4096;
 /// Process records (the last row of bitmaps is the chunk header, so one fewer processes).
-pub const PROCESSES: usize = 1024;
+pub const PROCESSES: usize = if MODEL { 8 } else { 1024 };
 /// Bytes of a process record.
 pub const PROCESS_BYTES: usize = 128;
 /// Bytes of a unit, the smallest slot.
 pub const UNIT: usize = 128;
 /// Units of a chunk.
-pub const UNITS: usize = 512;
+pub const UNITS: usize = if MODEL { 64 } else { 512 };
 /// Bytes of one process's bitmap row in a chunk.
 pub const ROW: usize = UNITS / 8;
 /// Bytes of a chunk.
@@ -36,7 +36,9 @@ pub const CHUNKS_AT: usize = HEADER + PROCESSES * PROCESS_BYTES;
 /// Bytes of address space an arena reserves.
 pub const SPAN: usize = CHUNKS_AT + MAX_CHUNKS * CHUNK;
 /// Units of a slot of each class.
-pub const CLASS_UNITS: [usize; 3] = [1, 8, 128];
+pub const CLASS_UNITS: [usize; 3] = if MODEL { [1, 2, 4] } else { [1, 8, 128] };
+/// The model checker makes an arena for every execution: a small one.
+const MODEL: bool = cfg!(feature = "model");
 
 /// The arena's header. Offsets 0 to 12 never change, in any version.
 #[repr(C)]
@@ -269,7 +271,8 @@ const _: () = {
     assert!(core::mem::offset_of!(Slot, generation) == core::mem::offset_of!(Seat, life));
     assert!(core::mem::offset_of!(Slot, name) == core::mem::offset_of!(Seat, name));
     assert!(core::mem::offset_of!(ProcessRecord, beacon) == 32);
-    assert!(ROW == 64 && CHUNK == 131_072);
+    assert!(MODEL || ROW == 64 && CHUNK == 131_072);
+    assert!(ROW % 8 == 0);
 };
 
 /// Reads text out of words (zero-terminated).

@@ -23,7 +23,7 @@ mod sweep;
 
 pub use heap::Handle;
 pub use fork::{inherited_seat, install_fork_hook};
-pub use me::{current, Me};
+pub use me::{current, current_remembered, gave, recall, took, Me, Remembered};
 pub use names::NamedHow;
 pub use process::OwnerState;
 pub use seat::{owner_seat, Holder, ORPHAN, OWNER_MASK};
@@ -224,6 +224,12 @@ impl Arena {
         }
         // SAFETY: leaked by `in_memory`, not used any more by the caller's promise.
         drop(unsafe { Box::from_raw(view) });
+    }
+
+    /// First byte and size of an arena in memory, for the model.
+    #[must_use]
+    pub fn memory(&self) -> (*const u8, usize) {
+        (self.base, CHUNKS_AT + self.max_chunks * CHUNK)
     }
 
     fn format(&self) {

@@ -249,6 +249,7 @@ fn first_chooser(config: &Config) -> Chooser {
 /// time, deterministic except for the schedule.
 pub fn explore(config: &Config, make: impl Fn() -> World) -> Report {
     panics::install();
+    super::still::forget();
     let mut report = Report::default();
     let mut explorer = Explorer::new(config, first_chooser(config));
     let most = match (&config.replay, config.random) {

@@ -19,6 +19,8 @@
 //!   interrupted earlier, as often as the bounds say.
 //! - Stores into memory that only the kernel looks at (`pending_set`) are points at which a task can be killed, but
 //!   not points at which others can run: they commute with everything else.
+//! - A test may `freeze` memory that nobody writes while its tasks run. Reading frozen words is no step (it commutes with
+//!   everything), writing one fails the execution: so a wrong claim is found, not believed.
 //! - Code between two steps runs at once, and code before a task's first step runs before every other task's first
 //!   step. A busy loop must call `yield_now` in every round, or it counts as lack of progress.
 //!
@@ -41,6 +43,7 @@ mod explore;
 mod kernel;
 mod panics;
 mod schedule;
+mod still;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -55,6 +58,8 @@ use crate::sync::AtomicU32;
 use kernel::{Ended, Kernel, State, START_NS};
 
 pub use explore::explore;
+pub use still::{break_protocol, freeze, thaw};
+pub(crate) use still::{is_broken, reads, writes};
 pub use kernel::tid_of;
 pub use world::{Config, End, Fate, Report, Shared, Task, World};
 

@@ -14,6 +14,9 @@ pub struct Identity {
 /// The calling process.
 #[must_use]
 pub fn myself() -> Identity {
+    if cfg!(feature = "model") {
+        return Identity { pid: thread_id(), start: 1, pidns: pid_namespace() };
+    }
     let pid = std::process::id();
     Identity { pid, start: start_time("self").unwrap_or(0), pidns: pid_namespace() }
 }
@@ -34,6 +37,9 @@ pub fn thread_id() -> u32 {
 #[must_use]
 pub fn pid_namespace() -> u64 {
     use std::os::unix::fs::MetadataExt;
+    if cfg!(feature = "model") {
+        return 1; // the checker asks a hundred thousand times a second
+    }
     std::fs::metadata("/proc/self/ns/pid").map_or(0, |m| m.ino())
 }
 
@@ -57,6 +63,9 @@ pub fn is_alive(who: &Identity, my_pidns: u64) -> bool {
     if who.pidns != my_pidns || who.pidns == 0 {
         return true;
     }
+    #[cfg(feature = "model")]
+    return crate::model::is_alive(who.pid);
+    #[cfg(not(feature = "model"))]
     start_time(&who.pid.to_string()).is_some_and(|start| who.start == 0 || start == who.start)
 }
 
@@ -64,7 +73,7 @@ pub fn is_alive(who: &Identity, my_pidns: u64) -> bool {
 #[must_use]
 pub fn thread_exists(tid: u32) -> bool {
     #[cfg(feature = "model")]
-    return tid != 0;
+    return crate::model::is_alive(tid);
     #[cfg(not(feature = "model"))]
     std::path::Path::new(&format!("/proc/{tid}")).exists()
 }

@@ -5,6 +5,14 @@ use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use crate::sync::local::{AtomicBool, Ordering};
 
+/// Lets other threads go on; for loops that wait for somebody who never waits.
+pub fn pause() {
+    #[cfg(feature = "model")]
+    crate::model::yield_now();
+    #[cfg(not(feature = "model"))]
+    std::thread::yield_now();
+}
+
 /// Data of this process behind a lock.
 #[derive(Debug, Default)]
 pub struct Local<T> {
@@ -25,7 +33,7 @@ impl<T> Local<T> {
     pub fn hold(&self) {
         // Acquire pairs with the Release in `release`; Relaxed on failure, since the loop tries again.
         while self.held.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            std::thread::yield_now();
+            pause();
         }
     }
 
