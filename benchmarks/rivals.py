@@ -89,6 +89,11 @@ def file_lock() -> Any:
     return filelock.FileLock(FOLDER / f"filelock-{os.getpid()}", is_singleton=False)
 
 
+def own(lock: Any) -> Any:
+    """Return the object that a forked child must use for the same lock: filelock refuses an inherited one."""
+    return type(lock)(lock.lock_file, is_singleton=False) if hasattr(lock, "lock_file") else lock
+
+
 def fasteners_lock() -> Any:
     """fasteners: fcntl on a file."""
     import fasteners

@@ -58,9 +58,13 @@ def twins(kind: str, bound: float, sign: str = "<=") -> tuple[str, tuple[Aim, ..
     return anchor, (Aim(f"holdfast.{kind}", anchor, sign, bound),)
 
 
-def trips(kind: str, make: Callable[..., object], *, same: bool) -> Scenario:
-    """Return a round-trip scenario."""
-    return Scenario(two.round_trips(kind, make, same=same), "round trips/s", *twins(kind, 1.3, ">="), higher=True)
+def trips(kind: str, make: Callable[..., object]) -> dict[str, Scenario]:
+    """Return the round-trip scenarios of a class, one for each placement of the two processes."""
+    anchor, aims = twins(kind, 1.3, ">=")
+    return {
+        f"{kind.lower()}: {where}": Scenario(two.round_trips(kind, make, where), "round trips/s", anchor, aims, higher=True)
+        for where in ("same core", "two cores", "not pinned")
+    }
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -75,12 +79,9 @@ SCENARIOS: dict[str, Scenario] = {
     "value: add": Scenario(one.value_add, "ns", *twins("Value", 0.4)),
     "event: is_set": Scenario(one.event_is_set, "ns", "threading.Event", (Aim("holdfast.Event", "threading.Event", "<=", 1.5),)),
     "semaphore: pair": Scenario(one.semaphore_pair, "ns", *twins("Semaphore", 1.0)),
-    "semaphore: same core": trips("Semaphore", two.semaphores, same=True),
-    "semaphore: two cores": trips("Semaphore", two.semaphores, same=False),
-    "condition: same core": trips("Condition", two.conditions, same=True),
-    "condition: two cores": trips("Condition", two.conditions, same=False),
-    "event: same core": trips("Event", two.events, same=True),
-    "event: two cores": trips("Event", two.events, same=False),
+    **trips("Semaphore", two.semaphores),
+    **trips("Condition", two.conditions),
+    **trips("Event", two.events),
     "process: fork": Scenario(one.process_start("fork"), "us", *twins("Process", 1.15)),
     "process: spawn": Scenario(one.process_start("spawn"), "us", *twins("Process", 1.15)),
     "process: forkserver": Scenario(one.process_start("forkserver"), "us", *twins("Process", 1.15)),
@@ -112,7 +113,7 @@ def rounds(names: list[str], count: int) -> dict[str, dict[str, list[float]]]:
         order = names if number % 2 == 0 else names[::-1]
         for name in order:
             command = [sys.executable, __file__, "--one-round", name]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=300)
             if done.returncode != 0:
                 print(f"{name}: the round failed with exit code {done.returncode}", file=sys.stderr)
             for line in done.stdout.splitlines():

@@ -7,6 +7,7 @@ import os
 import signal
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -38,9 +39,12 @@ def acquisitions(lock: Any, processes: int) -> float:
     """Return acquisitions a second of all processes together."""
     words = shared_words(processes + 2)
     go = 16 * processes
+    allowed = cpus()
 
     def work(index: int) -> None:
-        acquire, release = lock.acquire, lock.release
+        os.sched_setaffinity(0, {allowed[index % len(allowed)]})  # left alone, a loaded machine runs all on one core
+        mine = rivals.own(lock)
+        acquire, release = mine.acquire, mine.release
         words[16 * index] = -1
         while not words[go]:
             time.sleep(0.0005)
@@ -63,6 +67,7 @@ def acquisitions(lock: Any, processes: int) -> float:
 
 def holder_killed() -> Iterator[Result]:
     """Milliseconds from just before SIGKILL of the holder to the return of acquire() in a process that slept for the lock."""
+    warnings.simplefilter("ignore")  # ours says who died; here everybody knows
     for name in rivals.available(rivals.SURVIVE_A_DEATH):
         yield name, statistics.median(one_death(rivals.LOCKS[name]) for _ in range(DEATHS))
 
@@ -71,10 +76,10 @@ def one_death(make: Callable[[], Any]) -> float:
     """Return milliseconds of one takeover; a third process kills once the waiter sleeps."""
     lock = make()
     words = shared_words(3)
-    me = os.getpid()
 
     def hold() -> None:
-        lock.acquire()
+        mine = rivals.own(lock)
+        mine.acquire()
         words[0] = 1
         signal.pause()
 
@@ -92,7 +97,6 @@ def one_death(make: Callable[[], Any]) -> float:
     lock.release()
     end(killer)
     os.waitpid(holder, 0)
-    assert me == os.getpid()
     return taken / 1e6
 
 
@@ -150,8 +154,8 @@ def conditions(module: Any) -> tuple[Callable[[], None], Callable[[], None]]:
     return ping, pong
 
 
-def round_trips(kind: str, make: Callable[[Any], Any], *, same: bool) -> Callable[[], Iterator[Result]]:
-    """Return the scenario of round trips a second between two processes, on the same core or on two."""
+def round_trips(kind: str, make: Callable[[Any], Any], where: str) -> Callable[[], Iterator[Result]]:
+    """Return the scenario of round trips a second between two processes: on one core, on two, or where the kernel puts them."""
 
     def scenario() -> Iterator[Result]:
         import multiprocessing
@@ -159,24 +163,26 @@ def round_trips(kind: str, make: Callable[[Any], Any], *, same: bool) -> Callabl
         import holdfast
 
         for name, module in ((f"holdfast.{kind}", holdfast), (f"multiprocessing.{kind}", multiprocessing)):
-            yield name, trips(*make(module), same=same)
+            yield name, trips(*make(module), where)
 
     return scenario
 
 
-def trips(ping: Callable[[], None], pong: Callable[[], None], *, same: bool) -> float:
+def trips(ping: Callable[[], None], pong: Callable[[], None], where: str) -> float:
     """Return round trips a second."""
     allowed = cpus()
-    here, there = allowed[-1], allowed[-1] if same else allowed[0]
+    here, there = {
+        "same core": ({allowed[-1]}, {allowed[-1]}), "two cores": ({allowed[-1]}, {allowed[0]}), "not pinned": (allowed, allowed),
+    }[where]
     warm = TRIPS // 10
 
     def answer() -> None:
-        os.sched_setaffinity(0, {there})
+        os.sched_setaffinity(0, there)
         for _ in range(warm + TRIPS):
             pong()
 
     pid = child(answer)
-    os.sched_setaffinity(0, {here})
+    os.sched_setaffinity(0, here)
     try:
         for _ in range(warm):
             ping()

@@ -277,10 +277,12 @@ class Event(_Shared, _core.Event):
         return text.replace("unset", "set", 1) if "[HF" not in text and self.is_set() else text
 
 
-class Condition:
+class Condition(_Shared, _core.Condition):
     """A place to wait until something has changed, under a lock.
 
-    A waiter that is killed is forgotten: ``notify`` and ``notify_all`` never wait for a sleeper's answer.
+    ``acquire``, ``release`` and ``with`` are those of the lock. ``wait(timeout=None)`` releases it, sleeps until notified
+    (False: the time in seconds was over first) and takes it again; ``notify(n=1)`` and ``notify_all()`` wake the
+    longest-waiting. A waiter that is killed is forgotten: nobody ever waits for a sleeper's answer.
 
     Args:
         lock: A holdfast :class:`Lock` or :class:`RLock`; a new ``RLock`` if None.
@@ -298,39 +300,31 @@ class Condition:
         False
     """
 
-    __slots__ = ("__weakref__", "_list", "_lock", "acquire", "release")
+    __slots__ = ("__weakref__",)
 
-    def __init__(
-        self, lock: "Lock | RLock | None" = None, *, ctx: object = None, name: str | None = None
-    ) -> None:
-        """Makes the condition."""
+    def __new__(cls, lock: "Lock | RLock | None" = None, *, ctx: object = None, name: str | None = None) -> "Self":
+        """Makes the condition, or finds the one of that name."""
         if lock is not None and (name is not None or not isinstance(lock, (_core.Lock, _core.RLock))):
             from holdfast.errors import BadArgument
 
             message = f"a Condition takes a holdfast Lock or RLock, or a name; not {lock!r} and name {name!r}"
             raise BadArgument(message)
-        waiters = _Waiters._make(_KIND["Condition"], 1, name, 0, 0, 0)
-        self._set(lock or RLock(name=None if name is None else f"{name} (its lock)"), waiters)
-
-    def _set(self, lock: "Lock | RLock", waiters: "_Waiters") -> None:
-        self._lock, self._list = lock, waiters
-        self.acquire, self.release = lock.acquire, lock.release
+        condition = cls._make(_KIND["Condition"], 1, name, 0, 0, 0)
+        condition._bind(lock or RLock(name=None if name is None else f"{name} (its lock)"))
+        return condition  # type: ignore[no-any-return]
 
     def __reduce__(self) -> "tuple[Any, ...]":
-        """Travels as its lock and its list."""
-        return _rebuild_condition, (self._lock, self._list)
-
-    def __enter__(self) -> bool:
-        """Takes the lock."""
-        return self._lock.__enter__()
-
-    def __exit__(self, *exc: object) -> None:
-        """Releases the lock."""
-        self._lock.__exit__(*exc)
+        """Travels as its list of waiters and its lock."""
+        return _rebuild_condition, (type(self), self._lock, *self._handle())
 
     def __repr__(self) -> str:
         """What it is, who holds its lock, and how many wait."""
-        return f"<holdfast.Condition of {self._lock!r}, {self._list._waiting()} waiting>"
+        from holdfast.errors import HoldfastError
+
+        try:
+            return f"<holdfast.Condition of {self._lock!r}, {self._waiting()} waiting>"
+        except HoldfastError as error:
+            return f"<holdfast.Condition {error}>"
 
     def stats(self) -> "Stats":
         """As for a lock; the holders are those of the condition's lock, the waiters those of the condition.
@@ -338,50 +332,8 @@ class Condition:
         Raises:
             ClosedError: It was closed in this process.
         """
-        return self._lock.stats()._replace(
-            kind="Condition", waiters=tuple(self._list.stats().waiters), name=self._list.name
-        )
-
-    @property
-    def name(self) -> str:
-        """Its name, "" if it has none."""
-        return self._list.name
-
-    def close(self) -> None:
-        """Lets go of it in this process."""
-        self._list.close()
-
-    def _check_held(self, what: str) -> None:
-        if not self._lock._is_mine():
-            message = f"must acquire() condition before using {what}"
-            raise AssertionError(message)
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Releases the lock, sleeps until notified, and takes the lock again.
-
-        Args:
-            timeout: Seconds; None waits for ever.
-
-        Returns:
-            False if the time was over first.
-
-        Raises:
-            AssertionError: The calling thread does not hold the lock.
-            BadTimeout: The timeout is NaN or negative.
-        """
-        self._check_held("wait()")
-        place = self._list._enlist()
-        depth = self._lock._depth()
-        for _ in range(depth):
-            self._lock.release()
-        notified = False
-        try:
-            self._list._sleep(place, timeout)
-        finally:
-            for _ in range(depth):
-                self._lock.acquire()
-            notified = self._list._delist(place)
-        return notified
+        waiters = super().stats().waiters
+        return self._lock.stats()._replace(kind="Condition", waiters=waiters, name=self.name)
 
     def wait_for(self, predicate: "Callable[[], Any]", timeout: float | None = None) -> "Any":
         """Waits until ``predicate()`` is true; its last value.
@@ -407,34 +359,13 @@ class Condition:
             result = predicate()
         return result
 
-    def notify(self, n: int = 1) -> None:
-        """Wakes up to ``n`` waiters, the longest-waiting first.
 
-        Raises:
-            AssertionError: The calling thread does not hold the lock.
-        """
-        self._check_held("notify()")
-        self._list._notify(n)
-
-    def notify_all(self) -> None:
-        """Wakes all waiters.
-
-        Raises:
-            AssertionError: The calling thread does not hold the lock.
-        """
-        self.notify(SEM_VALUE_MAX)
-
-
-class _Waiters(_Shared, _core.Condition):
-    """The shared list of a condition's waiters."""
-
-    __slots__ = ("__weakref__",)
-
-
-def _rebuild_condition(lock: "Lock | RLock", waiters: _Waiters) -> Condition:
-    condition = Condition.__new__(Condition)
-    condition._set(lock, waiters)
-    return condition
+def _rebuild_condition(
+    cls: "Any", lock: "Lock | RLock", arena: str, slot: int, generation: int, kind: int
+) -> Condition:
+    condition = cls._find(arena, slot, generation, kind)
+    condition._bind(lock)
+    return condition  # type: ignore[no-any-return]
 
 
 class _Parties(_Shared, _core.Barrier):

@@ -146,6 +146,11 @@ def eventually(condition: Callable[[], Any], *, watchdog: float) -> bool:
 
 def run_code(code: str, *arguments: str, environment: dict[str, str] | None = None, before: list[str] | None = None) -> tuple[int, str, str]:
     """Run Python code in a fresh interpreter; return exit code, output and error output."""
-    with running([*(before or []), sys.executable, "-c", code, *arguments], environment) as program:
+    return run_script([*(before or []), sys.executable, "-c", code, *arguments], environment)
+
+
+def run_script(argv: list[str], environment: dict[str, str] | None = None) -> tuple[int, str, str]:
+    """Run a command to its end; return exit code, output and error output."""
+    with running(argv, environment) as program:
         out, err = program.finish()
         return program.process.returncode, out, err

@@ -25,7 +25,8 @@ def folder(tmp_path):
         "import sys, helper\n"
         "main = sys.modules['__main__']\n"
         "print(__name__, __file__, __spec__ and __spec__.name, __package__, sys.argv, sys.path[0], helper.word)\n"
-        "print(main.__dict__ is globals(), sorted(name for name in globals() if name not in ('main', 'sys', 'helper')))\n"
+        "own = ('main', 'sys', 'helper', 'own')\n"
+        "print(main.__dict__ is globals(), sorted(set(globals()) - set(own)))\n"
         "print(type(__loader__).__name__, __cached__, __doc__, __builtins__.__name__)\n"
     )
     return tmp_path

@@ -22,7 +22,7 @@
 use crate::arena::Me;
 use crate::os::futex::{self, Watch, Woken};
 use crate::os::{beacon, clock, identity, robust};
-use crate::sync::{AtomicU32, SC};
+use crate::sync::{broken, AtomicU32, SC};
 
 /// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +108,9 @@ pub fn turn<T>(
     patience: &mut Patience<'_>,
     attempt: &mut dyn FnMut(&mut Watch, bool) -> Option<T>,
 ) -> Waited<T> {
-    robust::pending_set(seat);
+    if !broken("pending") {
+        robust::pending_set(seat);
+    }
     let mut heart = Heart::default();
     let outcome = match take_seat(me, seat, &mut heart, patience) {
         Some(refused) => refused,
@@ -149,7 +151,9 @@ fn take_seat<T>(me: &Me<'_>, seat: &AtomicU32, heart: &mut Heart, patience: &mut
 fn leave_seat(seat: &AtomicU32) {
     // Always with a wake: a waiters bit would be lost when the one it was meant for dies (E11 `seat_w`).
     seat.store(0, SC);
-    futex::wake(seat, 1);
+    if !broken("seat-wake") {
+        futex::wake(seat, 1);
+    }
 }
 
 fn stand_sentry<T>(
@@ -184,7 +188,7 @@ pub fn relay(watch: &Watch) {
     for (word, _) in watch.words().iter().skip(1) {
         // SAFETY: the watch was filled from live references into the arena's mapping, which is never unmapped.
         let word = unsafe { &**word };
-        if beacon::is_dead(word.load(SC)) {
+        if beacon::is_dead(word.load(SC)) && !broken("relay") {
             futex::wake(word, u32::MAX);
         }
     }

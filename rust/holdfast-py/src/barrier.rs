@@ -2,10 +2,11 @@
 
 use crate::base::{self, base, Base};
 use crate::py::{self, Object, PyResult};
-use crate::waiting;
+use crate::waiting::{self, Spin};
 use holdfast_core::lock::barrier::{Arrival, Barrier, Verdict};
 use holdfast_core::wait::{Waited, Waiting};
 use pyo3_ffi as ffi;
+use std::cell::Cell;
 
 /// What `_arrive` returns when the caller is the last party.
 const LAST: i64 = -1;
@@ -37,39 +38,45 @@ unsafe extern "C-unwind" fn arrive(object: Object, args: *const Object, count: f
         let limit = waiting::limit(timeout)?;
         let barrier = barrier(this)?;
         let me = this.me()?;
-        let site = waiting::here(&me);
+        let site = this.waiting_place(&me);
         let shown = Waiting::show(&me, this.handle.get().slot, site);
         let mut pair = None;
-        let got = waiting::block(this.arena(), limit, |patience| loop {
-            let step = || -> holdfast_core::Result<Waited<i64>> {
-                let at = match pair {
-                    Some(at) => at,
-                    None => match barrier.arrive(&me)? {
-                        Arrival::Waits(at) => *pair.insert(at),
-                        Arrival::Last => return Ok(Waited::Done(LAST)),
-                        Arrival::Broken => return Ok(Waited::Done(BROKEN)),
-                        Arrival::Busy(gate) => {
-                            return Ok(match barrier.sleep_at_gate(gate, patience) {
-                                Waited::Done(()) => Waited::Done(i64::MIN),
-                                Waited::TimedOut => Waited::TimedOut,
-                                Waited::Interrupted => Waited::Interrupted,
-                            })
-                        }
-                    },
+        let got = waiting::block(
+            &me,
+            limit,
+            &Cell::new(Spin::never()),
+            || false,
+            |patience| loop {
+                let step = || -> holdfast_core::Result<Waited<i64>> {
+                    let at = match pair {
+                        Some(at) => at,
+                        None => match barrier.arrive(&me)? {
+                            Arrival::Waits(at) => *pair.insert(at),
+                            Arrival::Last => return Ok(Waited::Done(LAST)),
+                            Arrival::Broken => return Ok(Waited::Done(BROKEN)),
+                            Arrival::Busy(gate) => {
+                                return Ok(match barrier.sleep_at_gate(gate, patience) {
+                                    Waited::Done(()) => Waited::Done(i64::MIN),
+                                    Waited::TimedOut => Waited::TimedOut,
+                                    Waited::Interrupted => Waited::Interrupted,
+                                })
+                            }
+                        },
+                    };
+                    Ok(match barrier.wait(&me, at, patience)? {
+                        Waited::Done(Verdict::Passed(index)) => Waited::Done(i64::from(index)),
+                        Waited::Done(Verdict::Broken) => Waited::Done(BROKEN),
+                        Waited::TimedOut => Waited::TimedOut,
+                        Waited::Interrupted => Waited::Interrupted,
+                    })
                 };
-                Ok(match barrier.wait(&me, at, patience)? {
-                    Waited::Done(Verdict::Passed(index)) => Waited::Done(i64::from(index)),
-                    Waited::Done(Verdict::Broken) => Waited::Done(BROKEN),
-                    Waited::TimedOut => Waited::TimedOut,
-                    Waited::Interrupted => Waited::Interrupted,
-                })
-            };
-            match { step }() {
-                Ok(Waited::Done(i64::MIN)) => {}
-                Ok(other) => return other.into_result(),
-                Err(e) => return Waited::Done(Err(e)),
-            }
-        });
+                match { step }() {
+                    Ok(Waited::Done(i64::MIN)) => {}
+                    Ok(other) => return other.into_result(),
+                    Err(e) => return Waited::Done(Err(e)),
+                }
+            },
+        );
         drop(shown);
         match got {
             Ok(Some(Ok(value))) => Ok(number(value)),
@@ -112,7 +119,10 @@ impl IntoResult for Waited<i64> {
     }
 }
 
-fn call(object: Object, act: impl FnOnce(&Barrier<'_>, &holdfast_core::Me<'_>) -> holdfast_core::Result<Object>) -> Object {
+fn call(
+    object: Object,
+    act: impl FnOnce(&Barrier<'_>, &holdfast_core::Me<'_>) -> holdfast_core::Result<Object>,
+) -> Object {
     // SAFETY: called as a method.
     let this = unsafe { base(object) };
     let run = || {

@@ -26,6 +26,8 @@ pub struct Base {
     pub handle: Cell<Handle>,
     /// The place that took it last, as instruction and as number.
     last_site: Cell<(usize, u32)>,
+    /// The same for the place that waited last.
+    last_wait: Cell<(usize, u32)>,
     /// Spinning before sleeping.
     pub spin: Cell<Spin>,
     /// Pid of the dead holder it was last taken over from, 0 if it was free.
@@ -96,6 +98,18 @@ impl Base {
         true
     }
 
+    /// The place that waits here now, as a number.
+    pub fn waiting_place(&self, me: &Me<'_>) -> u32 {
+        let instruction = crate::site::instruction();
+        let last = self.last_wait.get();
+        if instruction == last.0 && instruction != 0 {
+            return last.1;
+        }
+        let place = crate::site::lookup(me, instruction);
+        self.last_wait.set((instruction, place));
+        place
+    }
+
     #[inline(always)]
     fn note_place(&self, slot: &Slot, place: u32) {
         // Relaxed: written by the holder, read by reports that look at the holder again afterwards.
@@ -120,6 +134,7 @@ impl Base {
         self.handle.set(handle);
         self.spin.set(Spin::new());
         self.last_site.set((0, 0));
+        self.last_wait.set((0, 0));
         self.last_user.set(Remembered::default());
         Ok(())
     }
@@ -405,7 +420,11 @@ impl Base {
     }
 }
 
-unsafe extern "C-unwind" fn dealloc(object: Object) {
+/// Frees an object over a slot.
+///
+/// # Safety
+/// Called once, with the last reference gone.
+pub unsafe extern "C-unwind" fn dealloc(object: Object) {
     // SAFETY: called once, with the last reference gone; a heap type's instances hold a reference to their type.
     unsafe {
         let this = base(object);
@@ -442,7 +461,12 @@ pub fn methods() -> Vec<ffi::PyMethodDef> {
 }
 
 /// Adds a class over [`Base`].
-pub fn add_class(module: Object, name: &'static std::ffi::CStr, own: Vec<ffi::PyMethodDef>, getset: Vec<ffi::PyGetSetDef>) -> bool {
+pub fn add_class(
+    module: Object,
+    name: &'static std::ffi::CStr,
+    own: Vec<ffi::PyMethodDef>,
+    getset: Vec<ffi::PyGetSetDef>,
+) -> bool {
     let all = methods().into_iter().chain(own).collect();
     let died = ffi::PyGetSetDef {
         name: c"owner_died".as_ptr(),

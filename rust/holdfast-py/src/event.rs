@@ -5,7 +5,7 @@ use crate::py::{self, Object, PyResult};
 use crate::waiting::{self, Limit};
 use holdfast_core::lock::event;
 use holdfast_core::sync::{Ordering, SC};
-use holdfast_core::wait::{Waited, Waiting};
+use holdfast_core::wait::Waiting;
 use pyo3_ffi as ffi;
 
 unsafe extern "C-unwind" fn is_set(object: Object, _: Object) -> Object {
@@ -49,23 +49,23 @@ fn wait_for(this: &Base, limit: Limit) -> PyResult<bool> {
         return Ok(false);
     }
     let me = this.me()?;
-    let place = waiting::here(&me);
-    let shown = Waiting::show(&me, this.handle.get().slot, place);
-    let mut spin = this.spin.get();
-    let got = waiting::block(this.arena(), limit, |patience| {
-        let first = slot.word.load(SC);
-        // Relaxed: only a hint; `event::wait` looks again.
-        if first & event::SET != 0 || spin.spin(|| slot.word.load(Ordering::Relaxed) & event::SET != 0) {
-            return Waited::Done(());
-        }
-        event::wait(&slot.word, patience)
+    let place = this.waiting_place(&me);
+    // Relaxed: only a hint; `event::wait` looks again.
+    let done = || slot.word.load(Ordering::Relaxed) & event::SET != 0;
+    let first = slot.word.load(SC);
+    let got = waiting::block(&me, limit, &this.spin, done, |patience| {
+        let _shown = (patience.deadline != Some(0)).then(|| Waiting::show(&me, this.handle.get().slot, place));
+        event::wait_since(&slot.word, first, patience)
     })?;
-    this.spin.set(spin);
-    drop(shown);
     Ok(got.is_some())
 }
 
-unsafe extern "C-unwind" fn wait(object: Object, args: *const Object, count: ffi::Py_ssize_t, keywords: Object) -> Object {
+unsafe extern "C-unwind" fn wait(
+    object: Object,
+    args: *const Object,
+    count: ffi::Py_ssize_t,
+    keywords: Object,
+) -> Object {
     // SAFETY: called as a method.
     let this = unsafe { base(object) };
     let act = |this: &Base| {

@@ -3,7 +3,7 @@
 use crate::base::{self, base, Base};
 use crate::py::{self, Object, PyResult};
 use crate::waiting::{self, Limit};
-use holdfast_core::arena::layout::{flag, Slot};
+use holdfast_core::arena::layout::{flag, kind, Slot};
 use holdfast_core::arena::{gave, took, Me, OWNER_MASK};
 use holdfast_core::lock::{mutex, rlock, Released, Taken};
 use holdfast_core::os::fault;
@@ -145,21 +145,19 @@ fn acquire_slow<K: Kind>(this: &Base, limit: Limit) -> PyResult<bool> {
         None if limit == Limit::Now => None,
         None => {
             slot.contended.fetch_add(1, SC);
-            let place = waiting::here(&me);
-            let shown = Waiting::show(&me, this.handle.get().slot, place);
-            let mut spin = this.spin.get();
-            let arena = this.arena();
-            let got = waiting::block(arena, limit, |patience| {
-                // Relaxed: only a hint when to try.
-                if spin.spin(|| slot.word.load(Ordering::Relaxed) == 0) {
-                    if let Some(taken) = mutex::try_acquire(&me, &slot.word) {
-                        return Waited::Done(taken);
-                    }
+            let place = this.waiting_place(&me);
+            // Relaxed: only a hint when to try.
+            let free = || slot.word.load(Ordering::Relaxed) & OWNER_MASK == 0;
+            let got = waiting::block(&me, limit, &this.spin, free, |patience| {
+                if let Some(taken) = mutex::try_acquire(&me, &slot.word) {
+                    return Waited::Done(taken);
                 }
+                if patience.deadline == Some(0) {
+                    return Waited::TimedOut;
+                }
+                let _shown = Waiting::show(&me, this.handle.get().slot, place);
                 mutex::acquire_slow(&me, &slot.word, &slot.seat, patience)
             })?;
-            this.spin.set(spin);
-            drop(shown);
             if got.is_some() && K::REENTRANT {
                 slot.count.store(0, SC);
             }
@@ -227,10 +225,14 @@ fn release_slow<K: Kind>(this: &Base, me: &Me<'_>, slot: &Slot, leaving_block: b
             return py::warn("HF108", &text, &[]);
         }
         if K::REENTRANT {
-            return Err(py::raise("HF107", &format!(
-                "attempt to release recursive lock not owned by thread: {} is held by {}",
-                this.title(), this.person(owner)
-            )));
+            return Err(py::raise(
+                "HF107",
+                &format!(
+                    "attempt to release recursive lock not owned by thread: {} is held by {}",
+                    this.title(),
+                    this.person(owner)
+                ),
+            ));
         }
         if slot.flags.load(SC) & flag::STRICT != 0 {
             return Err(py::raise("HF102", &foreign_text(this, me, owner)));
@@ -248,9 +250,10 @@ fn release_slow<K: Kind>(this: &Base, me: &Me<'_>, slot: &Slot, leaving_block: b
             "HF107",
             &format!("attempt to release recursive lock not owned by thread: nobody holds {}", this.title()),
         )),
-        Released::NotHeld => Err(py::raise("HF103", &format!(
-            "semaphore or lock released too many times: nobody holds {}", this.title()
-        ))),
+        Released::NotHeld => Err(py::raise(
+            "HF103",
+            &format!("semaphore or lock released too many times: nobody holds {}", this.title()),
+        )),
         Released::ForAnother(owner) => {
             let text = foreign_text(this, me, owner);
             me.gave_for(owner);
@@ -276,11 +279,20 @@ fn foreign_text(this: &Base, me: &Me<'_>, owner: u32) -> String {
     format!("{} released {} although {} holds it", this.person(me.id), this.title(), this.person(owner))
 }
 
-unsafe extern "C-unwind" fn acquire<K: Kind>(object: Object, args: *const Object, count: ffi::Py_ssize_t, keywords: Object) -> Object {
+unsafe extern "C-unwind" fn acquire<K: Kind>(
+    object: Object,
+    args: *const Object,
+    count: ffi::Py_ssize_t,
+    keywords: Object,
+) -> Object {
     // SAFETY: called as a method.
     let this = unsafe { base(object) };
     if count == 0 && keywords.is_null() {
-        return if acquire_quickly::<K>(this) && !fault::lost() { py::boolean(true) } else { acquire_or_wait::<K>(this) };
+        return if acquire_quickly::<K>(this) && !fault::lost() {
+            py::boolean(true)
+        } else {
+            acquire_or_wait::<K>(this)
+        };
     }
     acquire_with::<K>(this, args, count, keywords)
 }
@@ -336,9 +348,7 @@ unsafe extern "C-unwind" fn locked(object: Object, _: Object) -> Object {
 /// `_is_mine()`: whether the calling thread holds it.
 unsafe extern "C-unwind" fn is_mine(object: Object, _: Object) -> Object {
     // SAFETY: called as a method.
-    let this = unsafe { base(object) };
-    let mine = || Ok(this.slot()?.word.load(SC) & OWNER_MASK == this.me()?.id);
-    py::give(mine().map(py::boolean))
+    py::give(held_by(unsafe { base(object) }).map(py::boolean))
 }
 
 /// `_depth()`: how often the calling thread has taken it.
@@ -369,6 +379,73 @@ fn methods<K: Kind>() -> Vec<ffi::PyMethodDef> {
 pub fn add_types(module: Object) -> bool {
     base::add_class(module, c"holdfast._core.Lock", methods::<Plain>(), Vec::new())
         && base::add_class(module, c"holdfast._core.RLock", methods::<Reentrant>(), Vec::new())
+}
+
+/// Whether the object is a re-entrant lock.
+fn is_reentrant(this: &Base) -> bool {
+    this.slot().is_ok_and(|s| s.state.load(SC) & 0xff != kind::LOCK)
+}
+
+/// Takes a lock of either kind, as `with` does.
+pub fn enter_either(this: &Base) -> Object {
+    if acquire_quickly::<Plain>(this) && !fault::lost() {
+        return py::boolean(true);
+    }
+    if is_reentrant(this) {
+        acquire_or_wait::<Reentrant>(this)
+    } else {
+        acquire_or_wait::<Plain>(this)
+    }
+}
+
+/// Releases a lock of either kind, as leaving `with` does.
+pub fn exit_either(this: &Base, leaving_block: bool) -> Object {
+    if release_quickly::<Reentrant>(this) {
+        return py::none();
+    }
+    if is_reentrant(this) {
+        release_or_report::<Reentrant>(this, leaving_block)
+    } else {
+        release_or_report::<Plain>(this, leaving_block)
+    }
+}
+
+/// `acquire(block, timeout)` of a lock of either kind.
+pub fn acquire_either(this: &Base, args: *const Object, count: ffi::Py_ssize_t, keywords: Object) -> Object {
+    if is_reentrant(this) {
+        acquire_with::<Reentrant>(this, args, count, keywords)
+    } else {
+        acquire_with::<Plain>(this, args, count, keywords)
+    }
+}
+
+/// Whether the calling thread holds the lock.
+pub fn held_by(this: &Base) -> PyResult<bool> {
+    Ok(this.slot()?.word.load(SC) & OWNER_MASK == this.me()?.id)
+}
+
+/// Releases a held lock whatever its depth; the depth less one, for [`take_again`].
+pub fn release_all(this: &Base) -> PyResult<u32> {
+    let slot = this.slot()?;
+    // Relaxed: the lock is held by this thread, which alone writes the depth.
+    let depth = slot.count.load(Ordering::Relaxed);
+    // Relaxed: as above; the release below publishes it.
+    slot.count.store(0, Ordering::Relaxed);
+    if !release_quickly::<Plain>(this) {
+        let me = this.me()?;
+        release_slow::<Plain>(this, &me, slot, false)?;
+    }
+    Ok(depth)
+}
+
+/// Takes the lock again as deep as it was.
+pub fn take_again(this: &Base, depth: u32) -> PyResult<()> {
+    if !acquire_quickly::<Plain>(this) && !acquire_fast::<Plain>(this)? {
+        acquire_slow::<Plain>(this, Limit::Never)?;
+    }
+    // Relaxed: the lock is held by this thread, which alone writes the depth.
+    this.slot()?.count.store(depth, Ordering::Relaxed);
+    Ok(())
 }
 
 /// Takes the lock of a slot for a short native section; for values. Whether it must be released again.

@@ -82,7 +82,13 @@ pub fn none() -> Object {
 #[inline(always)]
 pub fn boolean(value: bool) -> Object {
     // SAFETY: both always exist.
-    refer_to(unsafe { if value { ffi::Py_True() } else { ffi::Py_False() } })
+    refer_to(unsafe {
+        if value {
+            ffi::Py_True()
+        } else {
+            ffi::Py_False()
+        }
+    })
 }
 
 /// New `int`.
@@ -229,6 +235,27 @@ pub fn raise_core(error: &Error) -> Raised {
     raise(error.code, &error.text)
 }
 
+/// Takes the exception that is set, as an owned triple.
+pub fn take_error() -> [Object; 3] {
+    let mut parts = [core::ptr::null_mut(); 3];
+    let [class, value, trace] = &mut parts;
+    // SAFETY: the GIL is held; the three pointers are valid for writes.
+    unsafe { ffi::PyErr_Fetch(class, value, trace) };
+    parts
+}
+
+/// Sets an exception taken by [`take_error`] again, in place of any other.
+pub fn raise_again(parts: [Object; 3]) -> Raised {
+    // SAFETY: the references move back into the interpreter.
+    unsafe { ffi::PyErr_Restore(parts[0], parts[1], parts[2]) };
+    Raised
+}
+
+/// Whether the interpreter has only this one thread, so that nobody else waits for the GIL.
+pub fn is_single_thread() -> bool {
+    crate::site::is_single_thread()
+}
+
 /// Issues the warning of that code; an error if the user turned it into one.
 pub fn warn(code: &str, message: &str, fields: &[(&str, Object)]) -> PyResult<()> {
     drop_ref(call_errors(c"warn", code, message, fields)?);
@@ -320,7 +347,8 @@ pub fn add_type(
 ) -> bool {
     let end = ffi::PyMethodDef::zeroed();
     let methods = Box::leak(methods.into_iter().chain([end]).collect::<Vec<_>>().into_boxed_slice());
-    let getset = Box::leak(getset.into_iter().chain([ffi::PyGetSetDef::default()]).collect::<Vec<_>>().into_boxed_slice());
+    let getset =
+        Box::leak(getset.into_iter().chain([ffi::PyGetSetDef::default()]).collect::<Vec<_>>().into_boxed_slice());
     let mut slots: Vec<ffi::PyType_Slot> =
         more.iter().map(|(slot, pfunc)| ffi::PyType_Slot { slot: *slot, pfunc: *pfunc }).collect();
     slots.push(ffi::PyType_Slot { slot: ffi::Py_tp_methods, pfunc: methods.as_mut_ptr().cast() });

@@ -7,7 +7,7 @@ use crate::waiting::{self, Limit};
 use holdfast_core::arena::{Me, OWNER_MASK};
 use holdfast_core::lock::rwlock::RwLock;
 use holdfast_core::lock::{mutex, Released, Taken};
-use holdfast_core::sync::SC;
+use holdfast_core::sync::{Ordering, SC};
 use holdfast_core::wait::{Patience, Waited, Waiting};
 use pyo3_ffi as ffi;
 
@@ -21,6 +21,7 @@ fn acquire(
     now: impl Fn(&RwLock<'_>, &Me<'_>) -> Option<Taken>,
     later: impl Fn(&RwLock<'_>, &Me<'_>, &mut Patience<'_>) -> Waited<Taken>,
     undo: impl Fn(&RwLock<'_>, &Me<'_>),
+    free: impl Fn(&RwLock<'_>) -> bool,
 ) -> PyResult<Object> {
     let lock = rwlock(this)?;
     let me = this.me()?;
@@ -29,10 +30,17 @@ fn acquire(
         None if limit == Limit::Now => None,
         None => {
             lock.slot.contended.fetch_add(1, SC);
-            let place = waiting::here(&me);
-            let shown = Waiting::show(&me, this.handle.get().slot, place);
-            let got = waiting::block(this.arena(), limit, |patience| later(&lock, &me, patience))?;
-            drop(shown);
+            let place = this.waiting_place(&me);
+            let got = waiting::block(
+                &me,
+                limit,
+                &this.spin,
+                || free(&lock),
+                |patience| {
+                    let _shown = Waiting::show(&me, this.handle.get().slot, place);
+                    later(&lock, &me, patience)
+                },
+            )?;
             got
         }
     };
@@ -50,23 +58,52 @@ fn acquire(
     Ok(py::boolean(true))
 }
 
-unsafe extern "C-unwind" fn acquire_read(object: Object, args: *const Object, count: ffi::Py_ssize_t, keywords: Object) -> Object {
+fn nobody_writes(lock: &RwLock<'_>) -> bool {
+    // Relaxed, here and in `acquire_write`: only a hint when to try.
+    lock.slot.word.load(Ordering::Relaxed) & OWNER_MASK == 0
+}
+
+unsafe extern "C-unwind" fn acquire_read(
+    object: Object,
+    args: *const Object,
+    count: ffi::Py_ssize_t,
+    keywords: Object,
+) -> Object {
     // SAFETY: called as a method.
     let this = unsafe { base(object) };
     py::give(patience(args, count, keywords).and_then(|limit| {
-        acquire(this, limit, |l, me| l.try_read(me), |l, me, p| l.read_slow(me, p), |l, me| {
-            let _ = l.release_read(me);
-        })
+        acquire(
+            this,
+            limit,
+            |l, me| l.try_read(me),
+            |l, me, p| l.read_slow(me, p),
+            |l, me| {
+                let _ = l.release_read(me);
+            },
+            nobody_writes,
+        )
     }))
 }
 
-unsafe extern "C-unwind" fn acquire_write(object: Object, args: *const Object, count: ffi::Py_ssize_t, keywords: Object) -> Object {
+unsafe extern "C-unwind" fn acquire_write(
+    object: Object,
+    args: *const Object,
+    count: ffi::Py_ssize_t,
+    keywords: Object,
+) -> Object {
     // SAFETY: called as a method.
     let this = unsafe { base(object) };
     py::give(patience(args, count, keywords).and_then(|limit| {
-        acquire(this, limit, |l, me| l.try_write(me), |l, me, p| l.write_slow(me, p), |l, me| {
-            let _ = mutex::release(me.id, &l.slot.word);
-        })
+        acquire(
+            this,
+            limit,
+            |l, me| l.try_write(me),
+            |l, me, p| l.write_slow(me, p),
+            |l, me| {
+                let _ = mutex::release(me.id, &l.slot.word);
+            },
+            |l| nobody_writes(l) && l.cells.iter().all(|c| c.load(Ordering::Relaxed) == 0),
+        )
     }))
 }
 
@@ -116,7 +153,10 @@ unsafe extern "C-unwind" fn release_write(object: Object, _: Object) -> Object {
             if this.is_inherited(owner) {
                 return forked(this);
             }
-            return Err(py::raise("HF107", &format!("{} is written by {}, not by this thread", this.title(), this.person(owner))));
+            return Err(py::raise(
+                "HF107",
+                &format!("{} is written by {}, not by this thread", this.title(), this.person(owner)),
+            ));
         }
         let _ = mutex::release(me.id, &lock.slot.word);
         me.gave();

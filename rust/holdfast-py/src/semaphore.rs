@@ -80,24 +80,22 @@ fn acquire_slow(this: &Base, limit: Limit) -> PyResult<bool> {
         None if limit == Limit::Now => None,
         None => {
             slot.contended.fetch_add(1, SC);
-            let place = waiting::here(&me);
-            let shown = Waiting::show(&me, this.handle.get().slot, place);
-            let mut spin = this.spin.get();
-            let got = waiting::block(this.arena(), limit, |patience| {
+            let place = this.waiting_place(&me);
+            let free = || {
                 // Relaxed: only a hint when to try.
-                let free = || {
-                    slot.count.load(Ordering::Relaxed) != 0
-                        || semaphore.cells.iter().any(|c| c.load(Ordering::Relaxed) == 0)
-                };
-                if spin.spin(free) {
-                    if let Some(taken) = semaphore.try_acquire(&me) {
-                        return Waited::Done(taken);
-                    }
+                slot.count.load(Ordering::Relaxed) != 0
+                    || semaphore.cells.iter().any(|c| c.load(Ordering::Relaxed) == 0)
+            };
+            let got = waiting::block(&me, limit, &this.spin, free, |patience| {
+                if let Some(taken) = semaphore.try_acquire(&me) {
+                    return Waited::Done(taken);
                 }
+                if patience.deadline == Some(0) {
+                    return Waited::TimedOut;
+                }
+                let _shown = Waiting::show(&me, this.handle.get().slot, place);
                 semaphore.acquire_slow(&me, patience)
             })?;
-            this.spin.set(spin);
-            drop(shown);
             got
         }
     };
@@ -142,11 +140,18 @@ fn release_one(this: &Base, leaving_block: bool) -> PyResult<()> {
             semaphore.slot.foreign.fetch_add(1, SC);
             Ok(())
         }
-        Released::NotHeld => Err(py::raise("HF103", &format!("semaphore or lock released too many times: {}", this.title()))),
+        Released::NotHeld => {
+            Err(py::raise("HF103", &format!("semaphore or lock released too many times: {}", this.title())))
+        }
     }
 }
 
-unsafe extern "C-unwind" fn acquire(object: Object, args: *const Object, count: ffi::Py_ssize_t, keywords: Object) -> Object {
+unsafe extern "C-unwind" fn acquire(
+    object: Object,
+    args: *const Object,
+    count: ffi::Py_ssize_t,
+    keywords: Object,
+) -> Object {
     // SAFETY: called as a method.
     let this = unsafe { base(object) };
     if count == 0 && keywords.is_null() {

@@ -75,6 +75,20 @@ unsafe fn read(layout: Layout) -> Option<(usize, usize)> {
     }
 }
 
+/// Whether the calling thread is the only one of its interpreter; false if that is not known.
+pub fn is_single_thread() -> bool {
+    // Relaxed: written once at import.
+    if KNOWN.load(Ordering::Relaxed) == 0 {
+        return false;
+    }
+    // SAFETY: in all versions of `LAYOUTS` a thread state starts with the links to the previous and the next one, and the
+    // GIL, which is held, guards the list well enough: a new thread starts only through a thread that holds the GIL.
+    unsafe {
+        let links = ffi::PyThreadState_Get().cast::<[usize; 2]>();
+        (*links)[0] == 0 && (*links)[1] == 0
+    }
+}
+
 /// Address of the instruction that called us; 0 if unknown.
 #[inline(always)]
 pub fn instruction() -> usize {

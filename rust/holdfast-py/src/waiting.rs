@@ -99,10 +99,6 @@ unsafe fn find_name(threading: py::Object) -> PyResult<String> {
     }
 }
 
-fn is_main_thread() -> bool {
-    holdfast_core::os::identity::thread_id() == std::process::id()
-}
-
 /// Runs Python's signal handlers if any are due.
 pub fn check_signals() -> PyResult<()> {
     // SAFETY: the GIL is held.
@@ -113,12 +109,37 @@ pub fn check_signals() -> PyResult<()> {
     }
 }
 
-/// Waits without the GIL until `wait` is done, again after each signal whose handler does not raise. `None`: timed out.
-pub fn block<T>(arena: &Arena, limit: Limit, mut wait: impl FnMut(&mut Patience<'_>) -> Waited<T>) -> PyResult<Option<T>> {
-    let main = is_main_thread();
+/// Waits until `wait` is done, again after each signal whose handler does not raise. `None`: timed out. First it tries for
+/// a moment without sleeping, as long as `done` says no: with the GIL if nobody else could want it, else without.
+pub fn block<T>(
+    me: &Me<'_>,
+    limit: Limit,
+    spin: &Cell<Spin>,
+    done: impl Fn() -> bool,
+    mut wait: impl FnMut(&mut Patience<'_>) -> Waited<T>,
+) -> PyResult<Option<T>> {
+    let arena = me.arena;
+    let main = arena.is_main_thread(me);
+    let mut trial = spin.get();
+    let alone = py::is_single_thread();
+    if alone {
+        let hit = trial.spin(&done);
+        spin.set(trial);
+        if hit {
+            let mut beat = || false;
+            // Zero patience: a caller who was overtaken after all sleeps below.
+            if let Waited::Done(value) = wait(&mut Patience { deadline: Some(0), beat: &mut beat }) {
+                return Ok(Some(value));
+            }
+        }
+    }
+    let mut fresh = !alone;
     loop {
         let mut raised = false;
         let got = py::detached(|| {
+            if core::mem::take(&mut fresh) {
+                trial.spin(&done);
+            }
             let mut beat = || {
                 // A signal that another thread received is handled by the main thread: it looks at every heartbeat.
                 raised = main && py::attached(|| check_signals().is_err());
@@ -126,6 +147,9 @@ pub fn block<T>(arena: &Arena, limit: Limit, mut wait: impl FnMut(&mut Patience<
             };
             wait(&mut Patience { deadline: limit.deadline(), beat: &mut beat })
         });
+        if !alone {
+            spin.set(trial);
+        }
         if raised {
             return Err(Raised);
         }
@@ -140,41 +164,86 @@ pub fn block<T>(arena: &Arena, limit: Limit, mut wait: impl FnMut(&mut Patience<
     }
 }
 
-/// Adaptive spinning of one object in one process: as long as spinning helps it goes on, when it does not it gets rare.
+/// Adaptive waiting without sleep, of one object in one process: first spinning (the other side runs on another processor),
+/// then yielding the processor (it waits for this one). What does not help gets rare by itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Spin {
-    limit: u16,
-    skipped: u16,
+    turns: u16,
+    turns_skipped: u16,
+    yields: u8,
+    yields_skipped: u8,
 }
 
-const MOST: u16 = 2048;
-const PROBE_EVERY: u16 = 64;
+/// Most turns of a spin: about forty microseconds, what waking a sleeper on an idle processor costs.
+const MOST_TURNS: u16 = 2048;
+/// Fewer turns than this are not worth it.
+const LEAST_TURNS: u16 = 32;
+/// Waits between two tries of a spin that did not help.
+const TURNS_AGAIN: u16 = 1024;
+/// Most yields of one wait.
+const MOST_YIELDS: u8 = 4;
+/// Waits between two tries of yielding when it did not help.
+const YIELDS_AGAIN: u8 = 32;
+/// A yield that took longer than this gave the processor to somebody else's work (nanoseconds).
+const LONG_YIELD_NS: u64 = 100_000;
 
 impl Spin {
     /// A fresh guess.
     pub const fn new() -> Self {
-        Self { limit: MOST, skipped: 0 }
+        Self { turns: MOST_TURNS, turns_skipped: 0, yields: MOST_YIELDS, yields_skipped: 0 }
     }
 
-    /// Spins until `done`. Whether it was.
+    /// For waits that nobody can see the end of from outside: no spinning.
+    pub const fn never() -> Self {
+        Self { turns: 0, turns_skipped: 0, yields: 0, yields_skipped: 0 }
+    }
+
+    /// Spins and yields until `done`. Whether it was.
     pub fn spin(&mut self, done: impl Fn() -> bool) -> bool {
-        let mut turns = self.limit;
-        if turns < 64 {
-            self.skipped += 1;
-            if self.skipped < PROBE_EVERY {
+        done() || self.turn(&done) || self.give_way(&done)
+    }
+
+    fn turn(&mut self, done: &impl Fn() -> bool) -> bool {
+        if self.turns < LEAST_TURNS {
+            self.turns_skipped += 1;
+            if self.turns_skipped < TURNS_AGAIN {
                 return false;
             }
-            self.skipped = 0;
-            turns = MOST;
+            (self.turns_skipped, self.turns) = (0, MOST_TURNS);
         }
-        for _ in 0..turns {
+        for _ in 0..self.turns {
+            core::hint::spin_loop();
             if done() {
-                self.limit = (self.limit + MOST / 4).min(MOST);
+                self.turns = (self.turns * 2).min(MOST_TURNS);
                 return true;
             }
-            core::hint::spin_loop();
         }
-        self.limit /= 2;
+        self.turns /= 2;
+        false
+    }
+
+    fn give_way(&mut self, done: &impl Fn() -> bool) -> bool {
+        if self.yields == 0 {
+            self.yields_skipped += 1;
+            if self.yields_skipped < YIELDS_AGAIN {
+                return false;
+            }
+            (self.yields_skipped, self.yields) = (0, 1);
+        }
+        let mut before = None;
+        for _ in 0..self.yields {
+            std::thread::yield_now();
+            if done() {
+                self.yields = (self.yields + 1).min(MOST_YIELDS);
+                return true;
+            }
+            let now = clock::now_ns();
+            if before.is_some_and(|b| now - b > LONG_YIELD_NS) {
+                break;
+            }
+            before = Some(now);
+        }
+        self.yields -= 1;
         false
     }
 }

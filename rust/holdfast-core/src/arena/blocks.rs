@@ -62,8 +62,8 @@ impl Arena {
             return Ok((cells.as_ptr().cast::<u8>().cast_mut(), len, false));
         }
         let path = self.block_path(handle.slot, handle.generation);
-        let file = memory::open(&path, false)
-            .map_err(|e| Error::corrupt(format!("cannot open {}: {e}", path.display())))?;
+        let file =
+            memory::open(&path, false).map_err(|e| Error::corrupt(format!("cannot open {}: {e}", path.display())))?;
         if file.metadata().map_or(0, |m| m.len()) < len as u64 {
             return Err(Error::corrupt(format!("{} was cut off", path.display())));
         }

@@ -80,7 +80,10 @@ pub(super) fn attach(name: &str, registry: &mut Vec<&'static Arena>) -> Result<&
     let gone = |why: &str| {
         Error::new(
             "HF401",
-            format!("this object belongs to a program that is not running here any more ({why}; arena {name:?} in {})", dir.display()),
+            format!(
+                "this object belongs to a program that is not running here any more ({why}; arena {name:?} in {})",
+                dir.display()
+            ),
         )
     };
     if name.is_empty() || name.contains(['/', '\0']) || name.starts_with('.') {
@@ -96,8 +99,8 @@ pub(super) fn attach(name: &str, registry: &mut Vec<&'static Arena>) -> Result<&
     if !memory::mark_used(&file) || !memory::has_name(&file) {
         return Err(gone("its shared memory is being removed"));
     }
-    let base = memory::map(&file, SPAN)
-        .map_err(|e| Error::new("HF501", format!("cannot map {}: {e}", path.display())))?;
+    let base =
+        memory::map(&file, SPAN).map_err(|e| Error::new("HF501", format!("cannot map {}: {e}", path.display())))?;
     enter(Arena::from_mapping(base, name.to_owned(), path, Some(file), MAX_CHUNKS), registry)
 }
 

@@ -14,7 +14,7 @@ use super::{grow_file, Arena};
 use crate::error::{Error, Result};
 use crate::os::clock;
 use crate::os::local::pause;
-use crate::sync::SC;
+use crate::sync::{broken, SC};
 
 /// Free slots collected by one search.
 const BATCH: usize = 256;
@@ -108,7 +108,10 @@ impl Arena {
         loop {
             let count = self.chunk_count();
             if count >= self.max_chunks {
-                return Err(Error::new("HF501", format!("this program's shared memory holds its most: {} bytes", self.bytes())));
+                return Err(Error::new(
+                    "HF501",
+                    format!("this program's shared memory holds its most: {} bytes", self.bytes()),
+                ));
             }
             if let Some(file) = &private.file {
                 grow_file(file, count + 1, &self.path)?;
@@ -257,7 +260,7 @@ impl Arena {
         if slot.state.compare_exchange(found, state(of, phase::RECLAIMING, me), SC, SC).is_err() {
             return false;
         }
-        if self.is_reachable(id, slot) {
+        if self.is_reachable(id, slot) && !broken("second-look") {
             slot.state.store(found, SC);
             return false;
         }
@@ -301,7 +304,8 @@ impl Arena {
     pub fn census(&self) -> (usize, usize, usize) {
         let high = self.header().process_high.load(SC).min(PROCESSES as u32 - 1);
         let alive = |p: &u32| {
-            self.process(*p).is_some_and(|r| r.state.load(SC) == process_state::ALIVE) && self.is_process_alive(*p, true)
+            self.process(*p).is_some_and(|r| r.state.load(SC) == process_state::ALIVE)
+                && self.is_process_alive(*p, true)
         };
         let processes = (0..high).filter(alive).count();
         let mut used = 0;

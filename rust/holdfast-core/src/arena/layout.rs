@@ -145,7 +145,18 @@ pub mod kind {
     pub const BYTES: u32 = 11;
     /// Names by number.
     pub const NAMES: [&str; 12] = [
-        "free", "seat", "sites", "Lock", "RLock", "Semaphore", "RWLock", "Condition", "Event", "Barrier", "Value", "Bytes",
+        "free",
+        "seat",
+        "sites",
+        "Lock",
+        "RLock",
+        "Semaphore",
+        "RWLock",
+        "Condition",
+        "Event",
+        "Barrier",
+        "Value",
+        "Bytes",
     ];
 }
 
@@ -278,11 +289,8 @@ const _: () = {
 /// Reads text out of words (zero-terminated).
 #[must_use]
 pub fn read_text(words: &[AtomicU32]) -> String {
-    let bytes: Vec<u8> = words
-        .iter()
-        .flat_map(|w| w.load(crate::sync::SC).to_ne_bytes())
-        .take_while(|b| *b != 0)
-        .collect();
+    let bytes: Vec<u8> =
+        words.iter().flat_map(|w| w.load(crate::sync::SC).to_ne_bytes()).take_while(|b| *b != 0).collect();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 

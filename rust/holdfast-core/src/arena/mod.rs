@@ -21,8 +21,8 @@ mod seat;
 mod sites;
 mod sweep;
 
-pub use heap::Handle;
 pub use fork::{inherited_seat, install_fork_hook};
+pub use heap::Handle;
 pub use me::{current, current_remembered, gave, recall, took, Me, Remembered};
 pub use names::NamedHow;
 pub use process::OwnerState;

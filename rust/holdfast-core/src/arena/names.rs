@@ -51,7 +51,14 @@ impl Arena {
     ///
     /// # Errors
     /// HF111 if the name belongs to an object of another kind; HF501 if there is no memory.
-    pub fn find_or_make(&self, me: &Me<'_>, name: &str, of: u32, class: usize, fill: impl Fn(&Slot)) -> Result<(Handle, NamedHow)> {
+    pub fn find_or_make(
+        &self,
+        me: &Me<'_>,
+        name: &str,
+        of: u32,
+        class: usize,
+        fill: impl Fn(&Slot),
+    ) -> Result<(Handle, NamedHow)> {
         let lock = &self.header().names;
         let mut watch = Watch::default();
         mutex::acquire_words(me, &lock.word, &lock.seat, &mut watch)?;
@@ -61,7 +68,12 @@ impl Arena {
     }
 
     fn find_or_make_locked(
-        &self, short: &str, name: &str, of: u32, class: usize, fill: impl Fn(&Slot),
+        &self,
+        short: &str,
+        name: &str,
+        of: u32,
+        class: usize,
+        fill: impl Fn(&Slot),
     ) -> Result<(Handle, NamedHow)> {
         let mut found = None;
         self.each_slot(|id, slot| {
@@ -75,7 +87,11 @@ impl Arena {
                 let kinds = kind::NAMES;
                 return Err(Error::new(
                     "HF111",
-                    format!("the name {name:?} belongs to a {}, not to a {}", kinds[k as usize % 12], kinds[of as usize % 12]),
+                    format!(
+                        "the name {name:?} belongs to a {}, not to a {}",
+                        kinds[k as usize % 12],
+                        kinds[of as usize % 12]
+                    ),
                 ));
             }
             if self.take_hold(handle, of).is_ok() {

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::os::identity::{self, Identity};
 use crate::os::{beacon, clock};
 use crate::sync::local::Ordering;
-use crate::sync::{AtomicU32, SC};
+use crate::sync::{broken, AtomicU32, SC};
 
 /// A child that was never seen alive within this time of its fork is dead (milliseconds).
 const RESERVED_MS: u32 = 10_000;
@@ -160,9 +160,7 @@ impl Arena {
         let Some(record) = self.process(index) else { return false };
         match record.state.load(SC) {
             state::ALIVE => self.shows_life(record, deep),
-            state::RESERVED => {
-                clock::coarse_ms().wrapping_sub(record.reserved_at.load(SC)) < RESERVED_MS
-            }
+            state::RESERVED => clock::coarse_ms().wrapping_sub(record.reserved_at.load(SC)) < RESERVED_MS,
             _ => false,
         }
     }
@@ -171,11 +169,7 @@ impl Arena {
         if record.lit.load(SC) != 0 {
             return !beacon::is_dead(record.beacon.load(SC));
         }
-        let who = Identity {
-            pid: record.pid.load(SC),
-            start: record.start.load(SC),
-            pidns: record.pidns.load(SC),
-        };
+        let who = Identity { pid: record.pid.load(SC), start: record.start.load(SC), pidns: record.pidns.load(SC) };
         !deep || who.pid == 0 || identity::is_alive(&who, self.pidns)
     }
 
@@ -190,7 +184,7 @@ impl Arena {
         }
         if record.lit.load(SC) != 0 {
             let value = record.beacon.load(SC);
-            return if beacon::is_dead(value) {
+            return if beacon::is_dead(value) && !broken("dead-owner") || broken("any-owner") {
                 OwnerState::Dead
             } else {
                 OwnerState::Alive(Some((&record.beacon, value)))
@@ -208,8 +202,7 @@ impl Arena {
     pub fn is_mine(&self, owner: u32) -> bool {
         let Ok(me) = self.my_process() else { return false };
         self.seat_of(owner).is_some_and(|s| {
-            s.process.load(SC) == me
-                && self.process(me).is_some_and(|r| r.generation.load(SC) == s.generation.load(SC))
+            s.process.load(SC) == me && self.process(me).is_some_and(|r| r.generation.load(SC) == s.generation.load(SC))
         })
     }
 
@@ -218,6 +211,13 @@ impl Arena {
         if let Some(record) = self.my_process().ok().and_then(|i| self.process(i)) {
             write_text(&record.name, name);
         }
+    }
+
+    /// Whether a thread of this process is its main thread.
+    #[must_use]
+    pub fn is_main_thread(&self, me: &super::Me<'_>) -> bool {
+        let pid = self.my_process().ok().and_then(|i| self.process(i)).map_or(0, |r| r.pid.load(SC));
+        me.seat.tid.load(SC) == pid
     }
 
     /// For the model: the beacon of this view's process, lit for the calling task.

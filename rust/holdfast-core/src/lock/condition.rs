@@ -1,7 +1,7 @@
 //! The condition: a list of waiters, each sleeping on a word of its own.
 //!
 //! ```text
-//! cells in pairs   [owner id of the waiter, 0 if unused] [bit 0 WAITING | bit 1 NOTIFIED | bits 2-31 ticket]
+//! cells in pairs   [owner id of the waiter, 0 if unused] [bit 0 WAITING | bit 1 NOTIFIED | bit 2 ASLEEP | bits 3-31 ticket]
 //! count            last ticket given        cells   pairs that may be in use
 //! gate, signalled  for waiters beyond the pairs: they sleep on the gate and every notify wakes them all
 //! ```
@@ -12,11 +12,13 @@
 use crate::arena::layout::Slot;
 use crate::arena::{Me, OwnerState};
 use crate::os::futex;
-use crate::sync::{AtomicU32, SC};
+use crate::sync::{broken, AtomicU32, SC};
 use crate::wait::{Heart, Patience, Waited};
 
 const WAITING: u32 = 1;
 const NOTIFIED: u32 = 2;
+const ASLEEP: u32 = 4;
+const TICKET: u32 = 3;
 
 /// A condition in place.
 #[derive(Debug, Clone, Copy)]
@@ -44,11 +46,11 @@ impl Condition<'_> {
     /// Puts the calling thread on the list. The lock is held.
     #[must_use]
     pub fn enlist(&self, me: &Me<'_>) -> Place {
-        let ticket = self.slot.count.load(SC).wrapping_add(1) & (u32::MAX >> 2);
+        let ticket = self.slot.count.load(SC).wrapping_add(1) & (u32::MAX >> TICKET);
         self.slot.count.store(ticket, SC);
         for (i, pair) in self.pairs().enumerate() {
             if pair[0].load(SC) == 0 {
-                pair[1].store(ticket << 2 | WAITING, SC);
+                pair[1].store(ticket << TICKET | WAITING, SC);
                 if self.slot.cells.load(SC) <= i as u32 {
                     self.slot.cells.store(i as u32 + 1, SC);
                 }
@@ -74,6 +76,13 @@ impl Condition<'_> {
             };
             if !waits {
                 return Waited::Done(());
+            }
+            let mut value = value;
+            if matches!(place, Place::Pair(_)) && value & ASLEEP == 0 {
+                if word.compare_exchange(value, value | ASLEEP, SC, SC).is_err() {
+                    continue;
+                }
+                value |= ASLEEP;
             }
             let woken = futex::wait(word, value, Some(heart.until(patience)));
             if let Some(end) = heart.after(woken, patience) {
@@ -112,8 +121,10 @@ impl Condition<'_> {
         while done < n {
             let Some(i) = self.longest_waiting(me) else { break };
             let word = &self.cells[2 * i + 1];
-            word.store(word.load(SC) & !WAITING | NOTIFIED, SC);
-            futex::wake(word, 1);
+            // Only the waiter itself writes here meanwhile, and only to say that it sleeps: the swap sees that.
+            if word.swap(NOTIFIED, SC) & ASLEEP != 0 {
+                futex::wake(word, 1);
+            }
             done += 1;
         }
         done
@@ -121,7 +132,7 @@ impl Condition<'_> {
 
     fn longest_waiting(&self, me: &Me<'_>) -> Option<usize> {
         let newest = self.slot.count.load(SC);
-        let age = |state: u32| newest.wrapping_sub(state >> 2) & (u32::MAX >> 2);
+        let age = |state: u32| newest.wrapping_sub(state >> TICKET) & (u32::MAX >> TICKET);
         let mut best: Option<(usize, u32)> = None;
         let used = self.slot.cells.load(SC) as usize;
         for (i, pair) in self.pairs().enumerate().take(used) {
@@ -129,7 +140,7 @@ impl Condition<'_> {
             if owner == 0 || state & WAITING == 0 || best.is_some_and(|(_, a)| a >= age(state)) {
                 continue;
             }
-            if matches!(me.arena.owner_state(owner, false), OwnerState::Dead) {
+            if matches!(me.arena.owner_state(owner, false), OwnerState::Dead) && !broken("dead-waiter") {
                 let _ = pair[0].compare_exchange(owner, 0, SC, SC);
                 continue;
             }

@@ -7,7 +7,7 @@
 //! its wake leaves the word set: the heartbeat of the sleepers finds it.
 
 use crate::os::futex;
-use crate::sync::{AtomicU32, SC};
+use crate::sync::{broken, AtomicU32, SC};
 use crate::wait::{Heart, Patience, Waited};
 
 /// The event is set.
@@ -40,11 +40,15 @@ pub fn clear(word: &AtomicU32) {
 
 /// Waits until the event is set.
 pub fn wait(word: &AtomicU32, patience: &mut Patience<'_>) -> Waited<()> {
-    let first = word.load(SC);
+    wait_since(word, word.load(SC), patience)
+}
+
+/// Waits until the event is set, or was set since its word had the value `first`.
+pub fn wait_since(word: &AtomicU32, first: u32, patience: &mut Patience<'_>) -> Waited<()> {
     let mut heart = Heart::default();
     loop {
         let mut now = word.load(SC);
-        if now & SET != 0 || (now ^ first) & COUNT != 0 {
+        if now & SET != 0 || (now ^ first) & COUNT != 0 && !broken("event-count") {
             return Waited::Done(());
         }
         if now & SLEEPERS == 0 {

@@ -54,12 +54,13 @@ pub fn orphan(arena: &Arena, id: u32, slot: &Slot, names_dead: &dyn Fn(u32) -> O
             }
         }
     };
-    match slot.state.load(SC) & 0xff {
-        kind::LOCK | kind::RLOCK | kind::VALUE => {
-            if replace(&slot.word, ORPHAN) {
-                futex::wake(&slot.word, 1);
-            }
+    let orphan_word = || {
+        if replace(&slot.word, ORPHAN) {
+            futex::wake(&slot.word, 1);
         }
+    };
+    match slot.state.load(SC) & 0xff {
+        kind::LOCK | kind::RLOCK | kind::VALUE => orphan_word(),
         kind::SEMAPHORE => {
             let permits = slot.cells.load(SC) as usize;
             if arena.cells(id).iter().take(permits).filter(|c| replace(c, ORPHAN)).count() > 0 {
@@ -67,9 +68,7 @@ pub fn orphan(arena: &Arena, id: u32, slot: &Slot, names_dead: &dyn Fn(u32) -> O
             }
         }
         kind::RWLOCK => {
-            if replace(&slot.word, ORPHAN) {
-                futex::wake(&slot.word, 1);
-            }
+            orphan_word();
             if arena.cells(id).iter().filter(|c| replace(c, 0)).count() > 0 {
                 rwlock::wake(slot);
             }
@@ -80,9 +79,7 @@ pub fn orphan(arena: &Arena, id: u32, slot: &Slot, names_dead: &dyn Fn(u32) -> O
             }
         }
         kind::BARRIER => {
-            if replace(&slot.word, ORPHAN) {
-                futex::wake(&slot.word, 1);
-            }
+            orphan_word();
             replace(&slot.signalled, ORPHAN);
             for pair in arena.cells(id).chunks_exact(2) {
                 replace(&pair[0], ORPHAN);

@@ -15,7 +15,7 @@ use super::{Released, Taken};
 use crate::arena::{Me, OwnerState, OWNER_MASK};
 use crate::error::{Error, Result};
 use crate::os::futex::{self, Watch};
-use crate::sync::{AtomicU32, Ordering, SC};
+use crate::sync::{broken, AtomicU32, Ordering, SC};
 use crate::wait::{turn, Patience, Waited};
 
 /// The sentry may sleep on the word.
@@ -70,7 +70,7 @@ pub(crate) fn attempt(me: &Me<'_>, word: &AtomicU32, watch: &mut Watch, deep: bo
         }
         OwnerState::Alive(beacon) => beacon,
     };
-    if now & WAITING == 0 {
+    if now & WAITING == 0 && !broken("waiters-bit") {
         if word.compare_exchange(now, now | WAITING, SC, SC).is_err() {
             return None;
         }

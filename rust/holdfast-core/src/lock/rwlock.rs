@@ -15,7 +15,7 @@ use super::{mutex, Released, Taken};
 use crate::arena::layout::Slot;
 use crate::arena::{Me, OwnerState, OWNER_MASK};
 use crate::os::futex::{self, Watch};
-use crate::sync::{AtomicU32, SC};
+use crate::sync::{broken, AtomicU32, SC};
 use crate::wait::{relay, turn, Heart, Patience, Waited};
 
 const WAITING: u32 = 0x8000_0000;
@@ -74,7 +74,7 @@ impl RwLock<'_> {
                 continue;
             }
             let cell = self.claim_cell(me.id)?;
-            if again || self.slot.word.load(SC) & OWNER_MASK == 0 {
+            if again || self.slot.word.load(SC) & OWNER_MASK == 0 || broken("reader-rechecks") {
                 return Some(taken);
             }
             cell.store(0, SC);

@@ -58,9 +58,9 @@ use crate::sync::AtomicU32;
 use kernel::{Ended, Kernel, State, START_NS};
 
 pub use explore::explore;
+pub use kernel::tid_of;
 pub use still::{break_protocol, freeze, thaw};
 pub(crate) use still::{is_broken, reads, writes};
-pub use kernel::tid_of;
 pub use world::{Config, End, Fate, Report, Shared, Task, World};
 
 /// What `tid` answers outside a task.

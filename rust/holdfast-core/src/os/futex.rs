@@ -55,8 +55,8 @@ impl Watch {
 #[cfg(not(feature = "model"))]
 mod real {
     use super::Woken;
-    use crate::sync::AtomicU32;
     use crate::sync::local::{AtomicU32 as LocalWord, Ordering};
+    use crate::sync::AtomicU32;
 
     /// 0: not known yet, 1: the kernel has `futex_waitv`, 2: it has not (or `HOLDFAST_NO_WAITV` is set).
     static WAITV: LocalWord = LocalWord::new(0);

@@ -1,9 +1,9 @@
 //! A small lock for state of this process alone. Unlike the standard one it can be held across `fork` by the fork hook
 //! and released on both sides. Sections are short and never wait, so it spins and yields.
 
+use crate::sync::local::{AtomicBool, Ordering};
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
-use crate::sync::local::{AtomicBool, Ordering};
 
 /// Lets other threads go on; for loops that wait for somebody who never waits.
 pub fn pause() {
