@@ -311,6 +311,7 @@ class EventMode(Mode):
 
     def available(self) -> int:
         """An event that is set lets everybody pass."""
+        self.wake()
         return sum(not event.wait(PATIENCE) for event in self.things)
 
 

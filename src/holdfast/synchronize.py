@@ -5,7 +5,9 @@ lives in shared memory (a handle of it goes through any pickle), works between t
 ``stats()``. Times are seconds.
 """
 
+import sys
 import threading
+from multiprocessing.process import current_process
 from time import monotonic
 
 from holdfast import _core
@@ -29,6 +31,11 @@ __all__ = [
     "Semaphore",
     "all_of",
 ]
+
+# The first use of a primitive in this process: the core learns what the process is called and how it was started.
+_core.set_process_name(current_process().name)
+if (_installer := sys.modules.get("holdfast.install")) is not None:
+    _core.set_lenient(_installer.is_installed())
 
 #: Greatest value of a semaphore, as in multiprocessing.
 SEM_VALUE_MAX = 0x7FFF_FFFF

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import Program, run_code, running
+from support import run_code, running
 
 import holdfast
 from holdfast import errors
@@ -191,13 +191,25 @@ def test_arena_directory_under_a_file_is_refused(tmp_path: Path) -> None:
     assert out.startswith("HF502")
 
 
-def test_pickle_of_an_arena_that_is_gone_is_unknown_arena(home: Path) -> None:
-    """HF401, whether its processes ended or it never was on this machine."""
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "ended"])
+def test_pickle_of_an_arena_that_is_gone_is_unknown_arena(killed: bool, home: Path) -> None:
+    """HF401: its processes ended, or were killed and the next program has swept up."""
     environment = {"HOLDFAST_DIR": str(home)}
-    keeper = Program([sys.executable, "-c", KEEPER], environment)
-    handle = keeper.line()
-    keeper.end()
+    with running([sys.executable, "-c", KEEPER], environment) as keeper:
+        handle = keeper.line()
+        if not killed:
+            keeper.process.stdin.close()  # type: ignore[union-attr]
+            assert keeper.finish() == ("", "")
+    assert run_code(MAKER, "1", environment=environment)[1] == "fine"
     code, out, err = run_code(LOADER, handle, environment=environment)
+    assert code == 0, err
+    assert out.startswith("HF401")
+
+
+def test_pickle_of_an_arena_of_another_directory_is_unknown_arena(home: Path) -> None:
+    """HF401: it never was here."""
+    with running([sys.executable, "-c", KEEPER]) as keeper:
+        code, out, err = run_code(LOADER, keeper.line(), environment={"HOLDFAST_DIR": str(home)})
     assert code == 0, err
     assert out.startswith("HF401")
 

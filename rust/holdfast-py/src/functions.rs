@@ -25,9 +25,7 @@ unsafe extern "C-unwind" fn join_arena(_: Object, args: *const Object, count: ff
 
 unsafe extern "C-unwind" fn set_process_name(_: Object, args: *const Object, count: ffi::Py_ssize_t) -> Object {
     py::give(one(args, count).and_then(py::as_text).map(|name| {
-        for arena in Arena::all() {
-            arena.set_process_name(&name);
-        }
+        Arena::name_this_process(&name);
         py::none()
     }))
 }

@@ -51,16 +51,18 @@ fn create_named(dir: &Path, name: &str, registry: &mut Vec<&'static Arena>) -> R
         }
     };
     arena.format();
-    let linked = std::fs::hard_link(&temporary, &path);
-    remove(&temporary);
-    match linked {
+    match memory::rename_new(&temporary, &path) {
         Ok(()) => {}
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            remove(&temporary);
             // SAFETY: nothing refers to this mapping yet.
             unsafe { memory::unmap(arena.base, SPAN) };
             return Ok(None);
         }
-        Err(e) => return Err(refuse(e)),
+        Err(e) => {
+            remove(&temporary);
+            return Err(refuse(e));
+        }
     }
     Ok(Some(enter(arena, registry)?))
 }

@@ -9,6 +9,7 @@ use super::layout::{process_state as state, write_text, ProcessRecord, PROCESSES
 use super::{Arena, NO_PROCESS};
 use crate::error::{Error, Result};
 use crate::os::identity::{self, Identity};
+use crate::os::local::Local;
 use crate::os::{beacon, clock};
 use crate::sync::local::Ordering;
 use crate::sync::{broken, AtomicU32, SC};
@@ -17,6 +18,9 @@ use crate::sync::{broken, AtomicU32, SC};
 const RESERVED_MS: u32 = 10_000;
 /// Attachments between two sweeps.
 const SWEEP_EVERY: u32 = 32;
+
+/// Name of this process, as given.
+static NAME: Local<String> = Local::new(String::new());
 
 /// What is known of the holder of a lock.
 #[derive(Debug)]
@@ -87,6 +91,8 @@ impl Arena {
         record.start.store(me.start, SC);
         record.pidns.store(me.pidns, SC);
         record.pid.store(me.pid, SC);
+        let name = NAME.lock().clone();
+        write_text(&record.name, &name);
         self.light_if_possible();
     }
 
@@ -206,8 +212,15 @@ impl Arena {
         })
     }
 
-    /// Gives this process a name for reports.
-    pub fn set_process_name(&self, name: &str) {
+    /// Gives this process a name for reports, in the arenas it has and in those to come.
+    pub fn name_this_process(name: &str) {
+        name.clone_into(&mut NAME.lock());
+        for arena in Self::all() {
+            arena.set_process_name(name);
+        }
+    }
+
+    fn set_process_name(&self, name: &str) {
         if let Some(record) = self.my_process().ok().and_then(|i| self.process(i)) {
             write_text(&record.name, name);
         }

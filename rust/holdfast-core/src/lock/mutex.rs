@@ -12,7 +12,7 @@
 //! is SeqCst.
 
 use super::{Released, Taken};
-use crate::arena::{Me, OwnerState, OWNER_MASK};
+use crate::arena::{Me, OwnerState, ORPHAN, OWNER_MASK};
 use crate::error::{Error, Result};
 use crate::os::futex::{self, Watch};
 use crate::sync::{broken, AtomicU32, Ordering, SC};
@@ -105,6 +105,22 @@ pub fn release(me: u32, word: &AtomicU32) -> Released {
             futex::wake(word, 1);
         }
         return if owner == me { Released::ByHolder } else { Released::ForAnother(owner) };
+    }
+}
+
+/// Gives up a lock taken from the dead without having used it: the next taker is told of the death instead.
+pub(crate) fn leave_orphaned(me: u32, word: &AtomicU32) {
+    loop {
+        let now = word.load(SC);
+        if now & OWNER_MASK != me {
+            return; // released by somebody else meanwhile
+        }
+        if word.compare_exchange(now, ORPHAN, SC, SC).is_ok() {
+            if now & WAITING != 0 {
+                futex::wake(word, 1);
+            }
+            return;
+        }
     }
 }
 

@@ -13,7 +13,7 @@
 
 use super::{mutex, Released, Taken};
 use crate::arena::layout::Slot;
-use crate::arena::{Me, OwnerState, OWNER_MASK};
+use crate::arena::{Me, OwnerState, ORPHAN, OWNER_MASK};
 use crate::os::futex::{self, Watch};
 use crate::sync::{broken, AtomicU32, SC};
 use crate::wait::{relay, turn, Heart, Patience, Waited};
@@ -59,66 +59,77 @@ impl RwLock<'_> {
     /// Starts to read if no living writer has the word.
     #[must_use]
     pub fn try_read(&self, me: &Me<'_>) -> Option<Taken> {
+        self.look(me, false)
+    }
+
+    fn look(&self, me: &Me<'_>, deep: bool) -> Option<Taken> {
         let again = self.reads(me.id);
-        let mut taken = Taken::Free;
+        if !again && self.is_written(me, self.slot.word.load(SC), deep) {
+            return None;
+        }
+        let cell = self.claim_cell(me.id)?;
         loop {
             let now = self.slot.word.load(SC);
-            let writer = now & OWNER_MASK;
-            if writer != 0 && !again {
-                if !matches!(me.arena.owner_state(writer, false), OwnerState::Dead) {
-                    return None;
-                }
-                if self.slot.word.compare_exchange(now, now & !OWNER_MASK, SC, SC).is_ok() {
-                    taken = Taken::FromDead(writer);
-                }
-                continue;
+            if again || now & OWNER_MASK == 0 || broken("reader-rechecks") {
+                return Some(Taken::Free);
             }
-            let cell = self.claim_cell(me.id)?;
-            if again || self.slot.word.load(SC) & OWNER_MASK == 0 || broken("reader-rechecks") {
-                return Some(taken);
+            if self.is_written(me, now, deep) {
+                let _ = cell.compare_exchange(me.id, 0, SC, SC);
+                wake(self.slot);
+                return None;
             }
-            cell.store(0, SC);
-            wake(self.slot);
+            // With the cell already taken: whoever clears a dead writer out reads, and so is sure to tell of the death.
+            if self.slot.word.compare_exchange(now, now & !OWNER_MASK, SC, SC).is_ok() {
+                return Some(Taken::FromDead(now & OWNER_MASK));
+            }
         }
+    }
+
+    fn is_written(&self, me: &Me<'_>, word: u32, deep: bool) -> bool {
+        let writer = word & OWNER_MASK;
+        writer != 0 && !matches!(me.arena.owner_state(writer, deep), OwnerState::Dead)
     }
 
     /// Waits until it can read.
     pub fn read_slow(&self, me: &Me<'_>, patience: &mut Patience<'_>) -> Waited<Taken> {
         let mut watch = Watch::default();
-        let slot = self.slot;
-        turn(me, &slot.seat, &mut watch, patience, &mut |watch, deep| {
-            if let Some(taken) = self.try_read(me) {
-                return Some(taken);
-            }
-            let now = slot.word.load(SC);
-            let writer = now & OWNER_MASK;
-            if writer == 0 {
-                // No writer: all cells are taken. Sleep until a reader leaves.
-                let gate = slot.gate.load(SC);
-                if gate & WAITING != 0 || slot.gate.compare_exchange(gate, gate | WAITING, SC, SC).is_ok() {
-                    watch.add(&slot.gate, gate | WAITING);
-                    self.drop_dead_readers(me, watch, deep);
-                }
-                return None;
-            }
-            if let OwnerState::Alive(beacon) = me.arena.owner_state(writer, deep) {
-                if now & WAITING == 0 && slot.word.compare_exchange(now, now | WAITING, SC, SC).is_err() {
-                    return None;
-                }
-                watch.add(&slot.word, now | WAITING);
-                if let Some((beacon, value)) = beacon {
-                    watch.add(beacon, value);
-                }
-            } else {
-                let _ = slot.word.compare_exchange(now, now & !OWNER_MASK, SC, SC);
-            }
-            None
+        turn(me, &self.slot.seat, &mut watch, patience, &mut |watch, deep| {
+            self.look(me, deep).or_else(|| {
+                self.watch_what_is_in_the_way(me, watch, deep);
+                None
+            })
         })
     }
 
-    /// Clears the cells of dead readers and watches the beacons of living ones. Whether nobody reads any more.
-    fn drop_dead_readers(&self, me: &Me<'_>, watch: &mut Watch, deep: bool) -> bool {
-        let mut empty = true;
+    /// What a reader sleeps on; nothing if it should look again at once.
+    fn watch_what_is_in_the_way(&self, me: &Me<'_>, watch: &mut Watch, deep: bool) {
+        let slot = self.slot;
+        let now = slot.word.load(SC);
+        if now & OWNER_MASK == 0 {
+            // No writer: all cells are taken. Sleep until a reader leaves, unless one left before the gate was marked.
+            let gate = slot.gate.load(SC);
+            if gate & WAITING != 0 || slot.gate.compare_exchange(gate, gate | WAITING, SC, SC).is_ok() {
+                watch.add(&slot.gate, gate | WAITING);
+                if self.drop_dead_readers(me, watch, deep) < self.cells.len() {
+                    watch.clear();
+                }
+            }
+            return;
+        }
+        if let OwnerState::Alive(beacon) = me.arena.owner_state(now & OWNER_MASK, deep) {
+            if now & WAITING == 0 && slot.word.compare_exchange(now, now | WAITING, SC, SC).is_err() {
+                return;
+            }
+            watch.add(&slot.word, now | WAITING);
+            if let Some((beacon, value)) = beacon {
+                watch.add(beacon, value);
+            }
+        }
+    }
+
+    /// Clears the cells of dead readers and watches the beacons of living ones; the number of living ones.
+    fn drop_dead_readers(&self, me: &Me<'_>, watch: &mut Watch, deep: bool) -> usize {
+        let mut living = 0;
         for cell in self.cells {
             let reader = cell.load(SC);
             if reader == 0 {
@@ -131,14 +142,14 @@ impl RwLock<'_> {
                     }
                 }
                 OwnerState::Alive(beacon) => {
-                    empty = false;
+                    living += 1;
                     if let Some((beacon, value)) = beacon {
                         watch.add(beacon, value);
                     }
                 }
             }
         }
-        empty
+        living
     }
 
     /// Ends one reading of the calling thread, or of one of its process's threads.
@@ -164,11 +175,23 @@ impl RwLock<'_> {
     pub fn try_write(&self, me: &Me<'_>) -> Option<Taken> {
         let taken = mutex::try_acquire(me, &self.slot.word)?;
         let mut watch = Watch::default();
-        if self.drop_dead_readers(me, &mut watch, false) {
+        if self.drop_dead_readers(me, &mut watch, false) == 0 {
             return Some(taken);
         }
-        let _ = mutex::release(me.id, &self.slot.word);
+        self.step_back(me, taken);
         None
+    }
+
+    /// Gives up the word before having written. If it came from a dead writer, the next one must still be told.
+    fn step_back(&self, me: &Me<'_>, taken: Taken) {
+        if let (Taken::FromDead(dead), false) = (taken, broken("orphan-again")) {
+            if dead != ORPHAN {
+                self.slot.orphan_pid.store(me.arena.holder(dead).pid, SC);
+            }
+            mutex::leave_orphaned(me.id, &self.slot.word);
+        } else {
+            let _ = mutex::release(me.id, &self.slot.word);
+        }
     }
 
     /// Waits until it can write.
@@ -180,7 +203,7 @@ impl RwLock<'_> {
         match self.wait_for_readers(me, patience) {
             Waited::Done(()) => Waited::Done(taken),
             end => {
-                let _ = mutex::release(me.id, &self.slot.word);
+                self.step_back(me, taken);
                 if matches!(end, Waited::TimedOut) {
                     Waited::TimedOut
                 } else {
@@ -202,7 +225,7 @@ impl RwLock<'_> {
                 continue;
             }
             watch.add(&self.slot.gate, gate | WAITING);
-            if self.drop_dead_readers(me, &mut watch, deep) {
+            if self.drop_dead_readers(me, &mut watch, deep) == 0 {
                 return Waited::Done(());
             }
             let woken = futex::wait_any(watch.words(), Some(heart.until(patience)));

@@ -85,26 +85,31 @@ impl<'a> Semaphore<'a> {
         if self.slot.signalled.load(SC) != 0 {
             return None;
         }
-        for cell in self.cells {
+        self.cells.iter().find_map(|cell| self.try_cell(cell, me, watch.as_deref_mut(), deep))
+    }
+
+    /// Takes a permit that is free or a dead taker's; or else watches the beacon of the taker, whoever that is.
+    fn try_cell(&self, cell: &AtomicU32, me: &Me<'_>, watch: Option<&mut Watch>, deep: bool) -> Option<Taken> {
+        loop {
             let owner = cell.load(SC);
-            if owner == 0 {
-                continue;
-            }
-            match me.arena.owner_state(owner, deep) {
-                OwnerState::Dead => {
-                    if cell.compare_exchange(owner, me.id, SC, SC).is_ok() {
-                        return Some(Taken::FromDead(owner));
+            // Freed since `try_fast` looked: its taker may have been killed before it could open the gate.
+            let taken = if owner == 0 {
+                Taken::Free
+            } else {
+                match me.arena.owner_state(owner, deep) {
+                    OwnerState::Dead => Taken::FromDead(owner),
+                    OwnerState::Alive(beacon) => {
+                        if let (Some((beacon, value)), Some(watch)) = (beacon, watch) {
+                            watch.add(beacon, value);
+                        }
+                        return None;
                     }
                 }
-                OwnerState::Alive(Some((beacon, value))) => {
-                    if let Some(watch) = watch.as_deref_mut() {
-                        watch.add(beacon, value);
-                    }
-                }
-                OwnerState::Alive(None) => {}
+            };
+            if cell.compare_exchange(owner, me.id, SC, SC).is_ok() {
+                return Some(taken);
             }
         }
-        None
     }
 
     /// Waits for a permit.

@@ -1,9 +1,11 @@
 //! Files in shared memory: creation that fails early, mapping, and the shared flock that says "in use".
 
 use crate::error::{Error, Result};
+use std::ffi::CString;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -66,6 +68,24 @@ pub fn open(path: &Path, create_new: bool) -> io::Result<File> {
         .mode(0o600)
         .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW)
         .open(path)
+}
+
+/// Gives a file another name in one step, never replacing one that is there.
+///
+/// # Errors
+/// `AlreadyExists` if the name is taken; otherwise what the system says.
+pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    let c_path = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other);
+    let (from, to) = (c_path(from)?, c_path(to)?);
+    // SAFETY: both paths are zero-terminated and outlive the call.
+    let done = unsafe {
+        libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::RENAME_NOREPLACE)
+    };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Makes sure that the first `len` bytes exist: a full file system is an error now, not a SIGBUS later.

@@ -217,7 +217,7 @@ impl Bounds {
             kills: self.kills,
             timeouts: self.timeouts,
             interrupts: self.interrupts,
-            max_executions: 2_000_000_000,
+            max_executions: if deep() { u64::MAX } else { 4_000_000 },
             ..Config::default()
         }
     }
