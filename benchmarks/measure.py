@@ -65,7 +65,7 @@ def child(work: Callable[[], None]) -> int:
         try:
             work()
             code = 0
-        except BaseException:
+        except BaseException:  # noqa: BLE001  (the child must not return into its parent's code)
             traceback.print_exc()
         finally:
             os._exit(code)

@@ -1,4 +1,4 @@
-"""Adapters: every rival's lock as an object with ``acquire()``, ``release()`` and ``with``, working between forked processes."""
+"""Adapters: every rival's lock as an object with ``acquire()``, ``release()``, ``with``, shared by forked children."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 OURS, STANDARD = "holdfast.Lock", "multiprocessing.Lock"
 FOLDER = Path(os.environ.get("HOLDFAST_BENCH_FOLDER") or tempfile.gettempdir(), f"holdfast-bench-{os.getuid()}")
@@ -28,10 +30,14 @@ def build_limit() -> Any:
     if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
         unfinished = target.with_suffix(f".{os.getpid()}")
         include = sysconfig.get_path("include")
-        subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-pthread", f"-I{include}", str(source), "-o", str(unfinished)], check=True)
+        subprocess.run(
+            ["gcc", "-O2", "-shared", "-fPIC", "-pthread", f"-I{include}", str(source), "-o", str(unfinished)],
+            check=True,
+        )
         unfinished.rename(target)
     spec = importlib.util.spec_from_file_location("limit", target)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -74,7 +80,7 @@ def thread_lock() -> Any:
 
 def posix_ipc_semaphore() -> Any:
     """A named POSIX semaphore; its name is removed at once."""
-    import posix_ipc
+    import posix_ipc  # type: ignore[import-not-found,unused-ignore]
 
     semaphore = posix_ipc.Semaphore(None, posix_ipc.O_CREX, initial_value=1)
     semaphore.unlink()
@@ -96,7 +102,7 @@ def own(lock: Any) -> Any:
 
 def fasteners_lock() -> Any:
     """fasteners: fcntl on a file."""
-    import fasteners
+    import fasteners  # type: ignore[import-untyped,unused-ignore]
 
     FOLDER.mkdir(mode=0o700, exist_ok=True)
     return fasteners.InterProcessLock(FOLDER / f"fasteners-{os.getpid()}")

@@ -3,8 +3,9 @@
     python benchmarks/run.py                   all scenarios, 7 rounds
     python benchmarks/run.py --rounds 3 lock   those whose name contains "lock"
 
-Each round runs every scenario once in a fresh process, so that no rival profits from one lucky memory layout. Aims and verdicts
-are information: the exit code is 0 whatever they say. Machines differ; ratios of one run can be compared, single figures cannot.
+Each round runs every scenario once in a fresh process, so that no rival profits from one lucky memory layout. Aims and
+verdicts are information: the exit code is 0 whatever they say. Machines differ; ratios of one run can be compared,
+single figures cannot.
 """
 
 from __future__ import annotations
@@ -16,17 +17,20 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import scenarios_one as one
 import scenarios_two as two
 from rivals import OURS, STANDARD
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 
 @dataclass(frozen=True)
 class Aim:
-    """A promise: the ratio of ``who`` to ``versus`` (or the figure itself, without it) is at most or at least ``bound``."""
+    """A promise: the ratio of ``who`` to ``versus`` (or the figure itself) is at most or at least ``bound``."""
 
     who: str
     versus: str | None
@@ -62,22 +66,32 @@ def trips(kind: str, make: Callable[..., object]) -> dict[str, Scenario]:
     """Return the round-trip scenarios of a class, one for each placement of the two processes."""
     anchor, aims = twins(kind, 1.3, ">=")
     return {
-        f"{kind.lower()}: {where}": Scenario(two.round_trips(kind, make, where), "round trips/s", anchor, aims, higher=True)
+        f"{kind.lower()}: {where}": Scenario(
+            two.round_trips(kind, make, where), "round trips/s", anchor, aims, higher=True
+        )
         for where in ("same core", "two cores", "not pinned")
     }
 
 
 SCENARIOS: dict[str, Scenario] = {
-    "lock: with": Scenario(one.lock_with, "ns", STANDARD, (Aim(OURS, STANDARD, "<=", 0.5), Aim(OURS, "threading.Lock", "<=", 0.7))),
+    "lock: with": Scenario(
+        one.lock_with, "ns", STANDARD, (Aim(OURS, STANDARD, "<=", 0.5), Aim(OURS, "threading.Lock", "<=", 0.7))
+    ),
     "lock: pair": Scenario(one.lock_pair, "ns", STANDARD, (Aim(OURS, STANDARD, "<=", 1.0),)),
-    "lock: contended by 2": Scenario(two.contended(2), "acquisitions/s", STANDARD, (Aim(OURS, STANDARD, ">=", 1.7),), higher=True),
-    "lock: contended by 4": Scenario(two.contended(4), "acquisitions/s", STANDARD, (Aim(OURS, STANDARD, ">=", 2.5),), higher=True),
+    "lock: contended by 2": Scenario(
+        two.contended(2), "acquisitions/s", STANDARD, (Aim(OURS, STANDARD, ">=", 1.7),), higher=True
+    ),
+    "lock: contended by 4": Scenario(
+        two.contended(4), "acquisitions/s", STANDARD, (Aim(OURS, STANDARD, ">=", 2.5),), higher=True
+    ),
     "lock: holder killed": Scenario(two.holder_killed, "ms", OURS, (Aim(OURS, None, "<=", 1.0),)),
     "lock: of a manager": Scenario(one.manager_pair, "ns", OURS, (Aim("holdfast.Manager().Lock", OURS, "<=", 1.2),)),
     "value: get": Scenario(one.value_get, "ns", *twins("Value", 0.4)),
     "value: set": Scenario(one.value_set, "ns", *twins("Value", 0.4)),
     "value: add": Scenario(one.value_add, "ns", *twins("Value", 0.4)),
-    "event: is_set": Scenario(one.event_is_set, "ns", "threading.Event", (Aim("holdfast.Event", "threading.Event", "<=", 1.5),)),
+    "event: is_set": Scenario(
+        one.event_is_set, "ns", "threading.Event", (Aim("holdfast.Event", "threading.Event", "<=", 1.5),)
+    ),
     "semaphore: pair": Scenario(one.semaphore_pair, "ns", *twins("Semaphore", 1.0)),
     **trips("Semaphore", two.semaphores),
     **trips("Condition", two.conditions),
@@ -85,7 +99,9 @@ SCENARIOS: dict[str, Scenario] = {
     "process: fork": Scenario(one.process_start("fork"), "us", *twins("Process", 1.15)),
     "process: spawn": Scenario(one.process_start("spawn"), "us", *twins("Process", 1.15)),
     "process: forkserver": Scenario(one.process_start("forkserver"), "us", *twins("Process", 1.15)),
-    "import": Scenario(one.import_time, "us", "import multiprocessing", (Aim("import holdfast", "import multiprocessing", "<=", 1.2),)),
+    "import": Scenario(
+        one.import_time, "us", "import multiprocessing", (Aim("import holdfast", "import multiprocessing", "<=", 1.2),)
+    ),
 }
 
 
@@ -125,7 +141,9 @@ def rounds(names: list[str], count: int) -> dict[str, dict[str, list[float]]]:
 
 def table(figures: dict[str, dict[str, list[float]]]) -> None:
     """Print medians, ratios to the anchor, aims and verdicts."""
-    print(f"| {'scenario':<22} | {'contender':<32} | {'median':>14} | {'unit':<14} | {'x of anchor':>11} | aim and verdict |")
+    print(
+        f"| {'scenario':<22} | {'contender':<32} | {'median':>14} | {'unit':<14} | {'x of anchor':>11} | aim and verdict |"
+    )
     print(f"| {'-' * 22} | {'-' * 32} | {'-' * 13}: | {'-' * 14} | {'-' * 10}: | --- |")
     for name, by_contender in figures.items():
         scenario = SCENARIOS[name]
@@ -157,8 +175,10 @@ def main() -> int:
     if options.json:
         print(json.dumps(figures))
         return 0
-    print(f"{platform.python_implementation()} {platform.python_version()}, {platform.release()}, "
-          f"{len(os.sched_getaffinity(0))} CPUs, load {os.getloadavg()[0]:.1f}, {options.rounds} rounds\n")
+    print(
+        f"{platform.python_implementation()} {platform.python_version()}, {platform.release()}, "
+        f"{len(os.sched_getaffinity(0))} CPUs, load {os.getloadavg()[0]:.1f}, {options.rounds} rounds\n"
+    )
     table(figures)
     return 0
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import mmap
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rivals
 from measure import Loop, per_call, pinned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 Result = tuple[str, float]
 
@@ -61,8 +63,11 @@ def manager_pair() -> Iterator[Result]:
     import holdfast
 
     with holdfast.Manager() as ours, multiprocessing.Manager() as theirs:
-        loops = {"holdfast.Manager().Lock": pair(ours.Lock()), rivals.OURS: pair(holdfast.Lock()),
-                 "multiprocessing.Manager().Lock": pair(theirs.Lock())}
+        loops = {
+            "holdfast.Manager().Lock": pair(ours.Lock()),
+            rivals.OURS: pair(holdfast.Lock()),
+            "multiprocessing.Manager().Lock": pair(theirs.Lock()),
+        }
         yield from each(loops)
 
 
@@ -72,7 +77,12 @@ def semaphore_pair() -> Iterator[Result]:
 
     import holdfast
 
-    return each({"holdfast.Semaphore": pair(holdfast.Semaphore(4)), "multiprocessing.Semaphore": pair(multiprocessing.Semaphore(4))})
+    return each(
+        {
+            "holdfast.Semaphore": pair(holdfast.Semaphore(4)),
+            "multiprocessing.Semaphore": pair(multiprocessing.Semaphore(4)),
+        }
+    )
 
 
 def event_is_set() -> Iterator[Result]:
@@ -90,8 +100,13 @@ def event_is_set() -> Iterator[Result]:
 
         return loop
 
-    return each({"holdfast.Event": asking(holdfast.Event()), "multiprocessing.Event": asking(multiprocessing.Event()),
-                 "threading.Event": asking(threading.Event())})
+    return each(
+        {
+            "holdfast.Event": asking(holdfast.Event()),
+            "multiprocessing.Event": asking(multiprocessing.Event()),
+            "threading.Event": asking(threading.Event()),
+        }
+    )
 
 
 def values() -> tuple[Any, Any, memoryview]:
@@ -190,7 +205,8 @@ IMPORT = "import time; began = time.perf_counter(); {}; print(time.perf_counter(
 def import_time() -> Iterator[Result]:
     """The import alone, in a fresh interpreter; best of seven, in microseconds."""
     statements = {
-        "import holdfast": "import holdfast", "import multiprocessing": "import multiprocessing",
+        "import holdfast": "import holdfast",
+        "import multiprocessing": "import multiprocessing",
         "import holdfast, use Lock": "import holdfast; holdfast.Lock",
         "import multiprocessing, use Lock": "import multiprocessing; multiprocessing.Lock()",
     }

@@ -8,12 +8,15 @@ import signal
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rivals
 from measure import child, cpus, end
-from scenarios_one import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from scenarios_one import Result
 
 CONTENDED = 0.25  # seconds of contention
 DEATHS = 15
@@ -66,7 +69,7 @@ def acquisitions(lock: Any, processes: int) -> float:
 
 
 def holder_killed() -> Iterator[Result]:
-    """Milliseconds from just before SIGKILL of the holder to the return of acquire() in a process that slept for the lock."""
+    """Milliseconds from just before SIGKILL of the holder to the return of acquire() in a sleeping waiter."""
     warnings.simplefilter("ignore")  # ours says who died; here everybody knows
     for name in rivals.available(rivals.SURVIVE_A_DEATH):
         yield name, statistics.median(one_death(rivals.LOCKS[name]) for _ in range(DEATHS))
@@ -155,7 +158,7 @@ def conditions(module: Any) -> tuple[Callable[[], None], Callable[[], None]]:
 
 
 def round_trips(kind: str, make: Callable[[Any], Any], where: str) -> Callable[[], Iterator[Result]]:
-    """Return the scenario of round trips a second between two processes: on one core, on two, or where the kernel puts them."""
+    """Return the scenario of round trips a second: both on one core, on two, or where the kernel puts them."""
 
     def scenario() -> Iterator[Result]:
         import multiprocessing
@@ -163,7 +166,8 @@ def round_trips(kind: str, make: Callable[[Any], Any], where: str) -> Callable[[
         import holdfast
 
         for name, module in ((f"holdfast.{kind}", holdfast), (f"multiprocessing.{kind}", multiprocessing)):
-            yield name, trips(*make(module), where)
+            ping, pong = make(module)
+            yield name, trips(ping, pong, where)
 
     return scenario
 
@@ -172,7 +176,9 @@ def trips(ping: Callable[[], None], pong: Callable[[], None], where: str) -> flo
     """Return round trips a second."""
     allowed = cpus()
     here, there = {
-        "same core": ({allowed[-1]}, {allowed[-1]}), "two cores": ({allowed[-1]}, {allowed[0]}), "not pinned": (allowed, allowed),
+        "same core": ({allowed[-1]}, {allowed[-1]}),
+        "two cores": ({allowed[-1]}, {allowed[0]}),
+        "not pinned": (allowed, allowed),
     }[where]
     warm = TRIPS // 10
 

@@ -8,8 +8,9 @@
     python ci/kill_storm.py --mode condition --seconds 60
     python ci/kill_storm.py --no-waitv                        as on an older kernel
 
-Nothing but the protocol (and its heartbeat) may help a waiter in a drain. Latency: from just before ``os.kill`` of a holder to
-just after ``acquire()`` returned in a process that was waiting then. Exit code 1 if anything was stranded or two were inside.
+Nothing but the protocol (and its heartbeat) may help a waiter in a drain. Latency: from just before ``os.kill`` of a
+holder to just after ``acquire()`` returned in a process that was waiting then. Exit code 1 if anything was stranded or
+two were inside.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class Storm:
         if pid == 0:
             try:
                 work(self.mode, index, seed)
-            except BaseException as problem:
+            except BaseException as problem:  # noqa: BLE001  (a child must not return from here)
                 print(f"worker {index}: {type(problem).__name__}: {problem}", file=sys.stderr, flush=True)
                 self.board.count(index, sb.ERRORS)
             finally:
@@ -166,10 +167,16 @@ class Storm:
     def summary(self) -> dict[str, float | int]:
         """Return the counts, and the latencies in milliseconds."""
         told: dict[str, float | int] = {
-            "kills": self.kills, "drains": self.drains, "stranded": self.stranded, "unavailable": self.unavailable,
-            "exclusion_errors": self.board.total(sb.ERRORS), "operations": self.board.total(sb.OPERATIONS),
-            "foreign_releases": self.board.total(sb.FOREIGN), "timeouts": self.board.total(sb.TIMEOUTS),
-            "recovered": self.board.total(sb.RECOVERED), "latencies": len(self.latencies),
+            "kills": self.kills,
+            "drains": self.drains,
+            "stranded": self.stranded,
+            "unavailable": self.unavailable,
+            "exclusion_errors": self.board.total(sb.ERRORS),
+            "operations": self.board.total(sb.OPERATIONS),
+            "foreign_releases": self.board.total(sb.FOREIGN),
+            "timeouts": self.board.total(sb.TIMEOUTS),
+            "recovered": self.board.total(sb.RECOVERED),
+            "latencies": len(self.latencies),
         }
         found = sorted(self.latencies)
         for name, part in (("median_ms", 0.5), ("p90_ms", 0.9), ("p99_ms", 0.99), ("max_ms", 1.0)):
@@ -195,8 +202,12 @@ def main(argv: list[str] | None = None) -> int:
         storm.run(options.kills // len(names), options.seconds / len(names))
         told = storm.summary() | {"seconds": round(time.monotonic() - began, 1)}
         bad += int(told["stranded"] + told["unavailable"] + told["exclusion_errors"])
-        print(json.dumps({"mode": name, **told}) if options.json
-              else f"{name}: " + ", ".join(f"{key} {value}" for key, value in told.items()), flush=True)
+        print(
+            json.dumps({"mode": name, **told})
+            if options.json
+            else f"{name}: " + ", ".join(f"{key} {value}" for key, value in told.items()),
+            flush=True,
+        )
     return 1 if bad else 0
 
 

@@ -3,9 +3,9 @@
     python ci/memory.py            10 million locks, 1 million journeys, 3 killed groups (some minutes)
     python ci/memory.py --short    a hundredth of that
 
-Prints a table of resident size (KiB), arena size (KiB) and slots used as the work goes on. The first tenth of each row is
-warm-up (caches of the interpreter and of the arena fill); after it neither size may grow by more than ``SLACK``. Exit code 1 if
-one does, or if files are left once the next program has started.
+Prints a table of resident size (KiB), arena size (KiB) and slots used as the work goes on. The first tenth of each kind
+of work is warm-up (caches of the interpreter and of the arena fill); after it neither size may grow by more than
+``SLACK_KIB``. Exit code 1 if one does, or if files are left once the next program has started.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
 
 SLACK_KIB = 1024  # KiB that resident or arena size may differ between warm-up and end
@@ -140,14 +140,14 @@ def pickled_at_home(count: int) -> None:
 
 def session(pid: int) -> Iterator[int]:
     """Yield the processes of a session."""
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
             try:
-                fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
+                fields = Path(entry, "stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue
             if int(fields[3]) == pid and fields[0] not in "ZX":
-                yield int(entry)
+                yield int(entry.name)
 
 
 def killed_group() -> bool:
@@ -156,18 +156,22 @@ def killed_group() -> bool:
         Path(home).chmod(0o700)
         environment = os.environ | {"HOLDFAST_DIR": home}
         victim = subprocess.Popen(
-            [sys.executable, "-c", VICTIM], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True,
+            [sys.executable, "-c", VICTIM],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         assert victim.stdout is not None  # noqa: S101  (a pipe was asked for)
         victim.stdout.readline()
-        before = os.listdir(home)
+        before = list(Path(home).iterdir())
         while left := list(session(victim.pid)):
             for pid in left:
                 os.kill(pid, signal.SIGKILL)
         victim.wait()
         victim.stdout.close()
         subprocess.run([sys.executable, "-c", NEXT], env=environment, check=True)
-        after = os.listdir(home)
+        after = list(Path(home).iterdir())
     print(f"{'killed group':<18} files before {len(before)}, after the next program {len(after)}")
     return bool(before) and not after
 

@@ -1,6 +1,6 @@
 """The kill storm's notice board: one anonymous shared mapping of 64-bit words that survives every worker.
 
-    row of worker w:   the columns below, then INSIDE[lock] (0, or the number of the section w is in), then its latency samples
+    row of worker w:  the columns below, then INSIDE[lock] (0, or the number of the section w is in), then its latencies
     after the rows:    STOP, KILLED_AT[lock]
 
 Every word has one writer: the worker of the row, or the supervisor. So no word needs an atomic operation.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from pathlib import Path
 
 PID, STATE, PROTECTED, DOOMED, ERRORS, TIMEOUTS, FOREIGN, RECOVERED, OPERATIONS, REQUEST, SAMPLES, COLUMNS = range(12)
 STARTING, RUNNING, WAITING, PARKED = range(4)
@@ -96,8 +97,7 @@ class Board:
 def can_run(pid: int) -> bool:
     """Return whether a process exists and has not begun to exit."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-            fields = file.read().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     except OSError:
         return False
     return fields[0] not in "ZX" and not int(fields[6]) & PF_EXITING

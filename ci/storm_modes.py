@@ -1,7 +1,7 @@
 """What the workers of the kill storm do, one class for each primitive.
 
-A mode makes its primitives, lets a worker do one random operation, can say how a worker that only waits for a sign is woken in a
-drain, and checks afterwards that everything can be had.
+A mode makes its primitives, lets a worker do one random operation, can say how a worker that only waits for a sign is
+woken in a drain, and checks afterwards that everything can be had.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import storm_board as sb
 from storm_board import Board
 
 import holdfast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PATIENCE = 20.0  # seconds after which a drain calls somebody stranded
 
@@ -101,7 +103,9 @@ class Mode:
         """Count an exclusion error if too many are inside."""
         others = [self.board.inside(worker, number) for worker in range(self.board.workers) if worker != self.me]
         if self.wrong(mark, others):  # the dead stay on the board until replaced: look again, at the living only
-            others = [self.board.really_inside(worker, number) for worker in range(self.board.workers) if worker != self.me]
+            others = [
+                self.board.really_inside(worker, number) for worker in range(self.board.workers) if worker != self.me
+            ]
             if self.wrong(mark, others):
                 self.board.count(self.me, sb.ERRORS)
 
@@ -316,8 +320,12 @@ class EventMode(Mode):
 
 
 MODES: dict[str, type[Mode]] = {
-    "lock": LockMode, "rlock": RLockMode, "semaphore": SemaphoreMode, "rwlock": RWLockMode,
-    "condition": ConditionMode, "event": EventMode,
+    "lock": LockMode,
+    "rlock": RLockMode,
+    "semaphore": SemaphoreMode,
+    "rwlock": RWLockMode,
+    "condition": ConditionMode,
+    "event": EventMode,
 }
 
 

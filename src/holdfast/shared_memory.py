@@ -73,7 +73,7 @@ class SharedMemory(_std.SharedMemory):
     def _create_somewhere(self, size: int) -> None:
         """Make the block under a name that is not in use."""
         while True:
-            name = _std._make_filename()  # type: ignore[attr-defined]  # noqa: SLF001 - tests of the library patch it
+            name = _std._make_filename()  # type: ignore[attr-defined]
             try:
                 self._fd = self._create(name, size)
             except FileExistsError:
@@ -189,6 +189,6 @@ else:
         __init__ = _over_ours(_std.ShareableList.__init__)
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attributes
+def __getattr__(name: str) -> Any:
     """Everything else is the standard library's."""
     return getattr(_std, name)

@@ -6,7 +6,7 @@ other types and arrays are ctypes objects in shared memory with a re-entrant loc
 
 import ctypes
 from multiprocessing import sharedctypes as _std
-from multiprocessing.context import reduction
+from multiprocessing.reduction import ForkingPickler
 
 from holdfast import _core
 from holdfast.synchronize import _KIND, RLock, _rebuild, _Shared
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Array", "RawArray", "RawValue", "Value", "copy", "synchronized"]
 
-typecode_to_type = _std.typecode_to_type
+typecode_to_type: "dict[str, Any]" = _std.typecode_to_type  # type: ignore[attr-defined]
 
 _NATIVE = "?bBhHiIlLqQfd"
+_UNIT = 2  # bytes of an instruction
 _LAST_INPLACE_BACK = 10
 _FIRST_INPLACE_OPERATOR = 13
 
@@ -42,7 +43,7 @@ def _to_type(typecode_or_type: "Any") -> "Any":
 
 def _at(type_: "Any", block: Block) -> "Any":
     """A ctypes object of a type over a block."""
-    reduction.ForkingPickler.register(type_, _reduce_raw)
+    ForkingPickler.register(type_, _reduce_raw)
     obj = type_.from_buffer(block)
     obj._wrapper = block
     return obj
@@ -57,7 +58,8 @@ def _reduce_raw(obj: "Any") -> "Any":
 
 def _raw_parts(obj: "Any") -> "tuple[Any, Block, int | None]":
     if isinstance(obj, ctypes.Array):
-        return obj._type_, obj._wrapper, obj._length_
+        array: Any = obj
+        return array._type_, array._wrapper, array._length_
     return type(obj), obj._wrapper, None
 
 
@@ -116,6 +118,7 @@ class SharedValue(_Shared, _core.Value):
     """A shared number with its lock. Made by :func:`Value`."""
 
     __slots__ = ("__weakref__", "_lock")
+    _lock: RLock
 
     def __reduce__(self) -> "tuple[Any, ...]":
         """Travels as a handle."""
@@ -129,10 +132,10 @@ class SharedValue(_Shared, _core.Value):
     def get_lock(self) -> RLock:
         """The re-entrant lock of the value; ``with value.get_lock():`` makes several steps one."""
         try:
-            return self._lock
+            lock = self._lock
         except AttributeError:
-            self._lock = RLock._like(self)
-            return self._lock
+            lock = self._lock = RLock._like(self)
+        return lock
 
     def get_obj(self) -> "Any":
         """The number as a ctypes object over the same memory."""
@@ -290,7 +293,7 @@ def synchronized(obj: "Any", lock: "Any" = None, ctx: object = None) -> "Any":
     """
     if isinstance(obj, (_std.SynchronizedBase, SharedValue)):
         message = "object already synchronized"
-        raise AssertionError(message)
+        raise AssertionError(message)  # noqa: TRY004 - what the standard library raises
     lock = RLock() if lock is None else lock
     if isinstance(obj, ctypes._SimpleCData):
         return Synchronized(obj, lock, ctx)
@@ -298,7 +301,8 @@ def synchronized(obj: "Any", lock: "Any" = None, ctx: object = None) -> "Any":
         return (SynchronizedString if obj._type_ is ctypes.c_char else SynchronizedArray)(obj, lock, ctx)
     type_ = type(obj)
     if type_ not in _structures:
-        fields = {field[0]: _std.make_property(field[0]) for field in type_._fields_}
+        property_of = _std.make_property  # type: ignore[attr-defined]
+        fields = {field[0]: property_of(field[0]) for field in type_._fields_}
         _structures[type_] = type(f"Synchronized{type_.__name__}", (SynchronizedStructure,), fields)
     return _structures[type_](obj, lock, ctx)
 
@@ -308,13 +312,13 @@ def _rebuild_synchronized(type_: "Any", block: Block, length: int | None, lock: 
 
 
 def _is_augmented(frame: "FrameType") -> bool:
-    """Whether a frame is at the store of ``x.value += n`` (or another operator): BINARY_OP in place, SWAP, STORE_ATTR."""
+    """Whether a frame is at the store of ``x.value += n`` or the like: BINARY_OP in place, SWAP, STORE_ATTR."""
     from dis import opmap
 
     code, at = frame.f_code.co_code, frame.f_lasti
-    if at < 2 or code[at] != opmap["STORE_ATTR"] or code[at - 2] != opmap["SWAP"]:  # noqa: PLR2004 - one instruction
+    if code[at] != opmap["STORE_ATTR"] or code[max(0, at - _UNIT)] != opmap["SWAP"]:
         return False
-    for back in range(at - 4, max(-1, at - 2 * _LAST_INPLACE_BACK), -2):
+    for back in range(at - 2 * _UNIT, max(-1, at - _LAST_INPLACE_BACK * _UNIT), -_UNIT):
         if code[back] == opmap["BINARY_OP"]:
             return code[back + 1] >= _FIRST_INPLACE_OPERATOR
     return False

@@ -1,8 +1,8 @@
 """Locks and signals that know their holder, survive its death and can be passed anywhere.
 
-The same names and contracts as :mod:`multiprocessing.synchronize`, plus :class:`RWLock` and :func:`all_of`. Every object
-lives in shared memory (a handle of it goes through any pickle), works between threads and between processes, and answers
-``stats()``. Times are seconds.
+The same names and contracts as :mod:`multiprocessing.synchronize`, plus :class:`RWLock` and :func:`all_of`. Every
+object lives in shared memory (a handle of it goes through any pickle), works between threads and between processes,
+and answers ``stats()``. Times are seconds.
 """
 
 import sys
@@ -100,7 +100,8 @@ class _Shared:
     @property
     def name(self) -> str:
         """Its name, "" if it has none."""
-        return self._info()["name"]  # type: ignore[no-any-return]
+        name: str = self._info()["name"]
+        return name
 
     # The standard library's queues and tests reach through these.
     @property
@@ -145,7 +146,7 @@ class Lock(_Shared, _core.Lock):
         cls, *, ctx: object = None, name: str | None = None, on_owner_death: str = "warn", strict: bool = False
     ) -> "Self":
         """Makes the lock, or finds the one of that name."""
-        return cls._make(_KIND["Lock"], 0, name, _flags(on_owner_death, strict=strict), 0, 0)  # type: ignore[no-any-return]
+        return cls._make(_KIND["Lock"], 0, name, _flags(on_owner_death, strict=strict), 0, 0)
 
     def _count(self) -> int:
         return self._depth()
@@ -173,7 +174,7 @@ class RLock(_Shared, _core.RLock):
 
     def __new__(cls, *, ctx: object = None, name: str | None = None, on_owner_death: str = "warn") -> "Self":
         """Makes the lock, or finds the one of that name."""
-        return cls._make(_KIND["RLock"], 0, name, _flags(on_owner_death, strict=False), 0, 0)  # type: ignore[no-any-return]
+        return cls._make(_KIND["RLock"], 0, name, _flags(on_owner_death, strict=False), 0, 0)
 
     def _count(self) -> int:
         return self._depth()
@@ -224,7 +225,7 @@ class Semaphore(_Shared, _core.Semaphore):
         size = _size_class(value)
         cells = value if size >= 0 else 0
         flags = _flags(on_owner_death, strict=False) | cls._extra
-        return cls._make(_KIND["Semaphore"], max(size, 0), name, flags, value, cells)  # type: ignore[no-any-return]
+        return cls._make(_KIND["Semaphore"], max(size, 0), name, flags, value, cells)
 
     def __repr__(self) -> str:
         """What it is, its value, and who holds permits."""
@@ -276,7 +277,7 @@ class Event(_Shared, _core.Event):
 
     def __new__(cls, *, ctx: object = None, name: str | None = None) -> "Self":
         """Makes the event, or finds the one of that name."""
-        return cls._make(_KIND["Event"], 0, name, 0, 0, 0)  # type: ignore[no-any-return]
+        return cls._make(_KIND["Event"], 0, name, 0, 0, 0)
 
     def __repr__(self) -> str:
         """What it is, whether it is set, and how many wait."""
@@ -287,8 +288,8 @@ class Event(_Shared, _core.Event):
 class Condition(_Shared, _core.Condition):
     """A place to wait until something has changed, under a lock.
 
-    ``acquire``, ``release`` and ``with`` are those of the lock. ``wait(timeout=None)`` releases it, sleeps until notified
-    (False: the time in seconds was over first) and takes it again; ``notify(n=1)`` and ``notify_all()`` wake the
+    ``acquire``, ``release`` and ``with`` are those of the lock. ``wait(timeout=None)`` releases it, sleeps until
+    notified (False: the time in seconds was over first) and takes it again; ``notify(n=1)`` and ``notify_all()`` wake the
     longest-waiting. A waiter that is killed is forgotten: nobody ever waits for a sleeper's answer.
 
     Args:
@@ -317,8 +318,8 @@ class Condition(_Shared, _core.Condition):
             message = f"a Condition takes a holdfast Lock or RLock, or a name; not {lock!r} and name {name!r}"
             raise BadArgument(message)
         condition = cls._make(_KIND["Condition"], 1, name, 0, 0, 0)
-        condition._bind(lock or RLock(name=None if name is None else f"{name} (its lock)"))
-        return condition  # type: ignore[no-any-return]
+        condition._bind(RLock(name=name and f"{name} (its lock)") if lock is None else lock)
+        return condition
 
     def __reduce__(self) -> "tuple[Any, ...]":
         """Travels as its list of waiters and its lock."""
@@ -340,7 +341,8 @@ class Condition(_Shared, _core.Condition):
             ClosedError: It was closed in this process.
         """
         waiters = super().stats().waiters
-        return self._lock.stats()._replace(kind="Condition", waiters=waiters, name=self.name)
+        now: Stats = self._lock.stats()
+        return now._replace(kind="Condition", waiters=waiters, name=self.name)
 
     def wait_for(self, predicate: "Callable[[], Any]", timeout: float | None = None) -> "Any":
         """Waits until ``predicate()`` is true; its last value.
@@ -370,9 +372,9 @@ class Condition(_Shared, _core.Condition):
 def _rebuild_condition(
     cls: "Any", lock: "Lock | RLock", arena: str, slot: int, generation: int, kind: int
 ) -> Condition:
-    condition = cls._find(arena, slot, generation, kind)
+    condition: Condition = cls._find(arena, slot, generation, kind)
     condition._bind(lock)
-    return condition  # type: ignore[no-any-return]
+    return condition
 
 
 class _Parties(_Shared, _core.Barrier):
@@ -456,7 +458,8 @@ class Barrier:
             timeout: Seconds; None takes the barrier's own.
 
         Raises:
-            BarrierBroken: A party was killed or timed out, the action raised, or somebody called ``abort`` or ``reset``.
+            BarrierBroken: A party was killed or timed out, the action raised, or somebody called ``abort`` or
+                ``reset``.
         """
         shared = self._shared
         index = shared._arrive(self._timeout if timeout is None else timeout)
@@ -471,7 +474,8 @@ class Barrier:
         if index < 0:
             from holdfast.errors import BarrierBroken
 
-            why = "this party's time was over" if index == shared._TIMED_OUT else "a party was killed, or it was aborted"
+            late = index == shared._TIMED_OUT
+            why = "this party's time was over" if late else "a party was killed, or it was aborted"
             message = f"the barrier of {self.parties} parties is broken: {why}; call reset() to use it again"
             raise BarrierBroken(message)
         return index
@@ -500,9 +504,7 @@ class Barrier:
         return self._shared._is_broken()
 
 
-def _rebuild_barrier(
-    shared: _Parties, action: "Callable[[], object] | None", timeout: float | None
-) -> Barrier:
+def _rebuild_barrier(shared: _Parties, action: "Callable[[], object] | None", timeout: float | None) -> Barrier:
     barrier = Barrier.__new__(Barrier)
     barrier._shared, barrier._action, barrier._timeout = shared, action, timeout
     return barrier
@@ -533,7 +535,7 @@ class RWLock(_Shared, _core.RWLock):
 
     def __new__(cls, *, ctx: object = None, name: str | None = None, on_owner_death: str = "warn") -> "Self":
         """Makes the lock, or finds the one of that name."""
-        return cls._make(_KIND["RWLock"], 1, name, _flags(on_owner_death, strict=False), 0, 0)  # type: ignore[no-any-return]
+        return cls._make(_KIND["RWLock"], 1, name, _flags(on_owner_death, strict=False), 0, 0)
 
     def read(self) -> "Side":
         """The reading side: a context manager with ``acquire(block, timeout)`` and ``release()``."""
@@ -605,7 +607,7 @@ class all_of:  # noqa: N801 - reads like a verb in `with all_of(a, b):`
 
         Args:
             block: Whether to wait.
-            timeout: Seconds for all together; None waits for ever.
+            timeout: In seconds, for all together; None waits for ever.
 
         Returns:
             Whether they were taken.
@@ -614,9 +616,8 @@ class all_of:  # noqa: N801 - reads like a verb in `with all_of(a, b):`
             BadTimeout: The timeout is NaN or negative.
         """
         end = None if timeout is None else monotonic() + timeout
-        first = 0
+        first, left = 0, timeout
         while True:
-            left = timeout if end is None or timeout is None or timeout <= 0 else max(0.0, end - monotonic())
             if not self._locks[first].acquire(block, left):
                 return False
             missing = self._try_rest(first)
@@ -626,6 +627,8 @@ class all_of:  # noqa: N801 - reads like a verb in `with all_of(a, b):`
             if not block:
                 return False
             first = missing
+            if end is not None:
+                left = max(0.0, end - monotonic())
 
     def _try_rest(self, first: int) -> int | None:
         taken: list[Any] = []

@@ -1,7 +1,6 @@
 """Tests of CPython's suite that holdfast may fail, each with its reason: they look at private attributes.
 
-A key is the end of a test's full name (class without its ``WithProcesses`` prefix is not guessed: write it out). At most a dozen;
-``run.py`` prints every entry that was used and every entry that no longer is.
+A key is the end of a test's full name, class and method. At most a dozen.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ LIMIT = 12
 
 EXCEPTIONS: dict[str, str] = {
     "TestResourceTracker.test_resource_tracker": (
-        "reads lock._semlock.name and unlinks the named semaphore behind it; a holdfast lock has no named semaphore to leak"
+        "reads lock._semlock.name and unlinks the named semaphore behind it; a holdfast lock has none that could leak"
     ),
 }
 

@@ -5,9 +5,10 @@
     python tests/conformance/run.py --baseline      the unmodified suite, without holdfast
     python tests/conformance/run.py --python /usr/bin/python3.13
 
-The suite is the one that is installed with the interpreter; nothing of it is copied here. Every class runs in a process of its
-own. A test that fails is repeated, alone: twice with holdfast and up to three times without. It counts against holdfast if it fails
-again with holdfast, never fails without, and is not in ``exceptions.py``. A test that holdfast skips must be skipped without it too.
+The suite is the one that is installed with the interpreter; nothing of it is copied here. Every class runs in a process
+of its own. A test that fails is repeated, alone: twice with holdfast and up to three times without. It counts against
+holdfast if it fails again with holdfast, never fails without, and is not in ``exceptions.py``. A test that holdfast
+skips must be skipped without it too.
 
 Exit code: 0 nothing counts against holdfast, 1 something does, 2 wrong use or no suite.
 """
@@ -29,20 +30,40 @@ import exceptions
 from suite_env import build, default_python
 from suite_run import BAD, Outcome, Runner, TestClass
 
-QUICK = ("WithProcessesTestLock", "WithProcessesTestSemaphore", "WithProcessesTestCondition", "WithProcessesTestEvent",
-         "WithProcessesTestBarrier", "WithProcessesTestValue", "WithProcessesTestArray", "WithProcessesTestProcess",
-         "WithProcessesTestSharedCTypes", "WithManagerTestLock", "WithManagerTestSemaphore", "WithThreadsTestLock",
-         "TestStartMethod", "TestSyncManagerTypes", "SemLockTests", "MiscTestCase")
+QUICK = (
+    "WithProcessesTestLock",
+    "WithProcessesTestSemaphore",
+    "WithProcessesTestCondition",
+    "WithProcessesTestEvent",
+    "WithProcessesTestBarrier",
+    "WithProcessesTestValue",
+    "WithProcessesTestArray",
+    "WithProcessesTestProcess",
+    "WithProcessesTestSharedCTypes",
+    "WithManagerTestLock",
+    "WithManagerTestSemaphore",
+    "WithThreadsTestLock",
+    "TestStartMethod",
+    "TestSyncManagerTypes",
+    "SemLockTests",
+    "MiscTestCase",
+)
 
 
 def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description="Run CPython's multiprocessing suite with holdfast in place.")
-    parser.add_argument("--python", default=default_python(), metavar="PATH", help="interpreter to test (default: this one)")
+    parser.add_argument(
+        "--python", default=default_python(), metavar="PATH", help="interpreter to test (default: this one)"
+    )
     parser.add_argument("--quick", action="store_true", help="a subset of a few minutes")
     parser.add_argument("--baseline", action="store_true", help="run the unmodified suite, without holdfast")
-    parser.add_argument("--only", action="append", default=[], metavar="PATTERN", help="tests whose full name matches (fnmatch)")
-    parser.add_argument("--timeout", type=float, default=180.0, metavar="SECONDS", help="without any progress (default 180)")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="PATTERN", help="tests whose full name matches (fnmatch)"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=180.0, metavar="SECONDS", help="without any progress (default 180)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every outcome there")
     parser.add_argument("-v", "--verbose", action="store_true", help="print the details of what failed")
     return parser.parse_args()
@@ -55,7 +76,8 @@ def choose(classes: list[TestClass], options: argparse.Namespace) -> list[TestCl
         if options.quick and found.name not in QUICK:
             continue
         tests = tuple(
-            test for test, full in zip(found.tests, found.ids(), strict=True)
+            test
+            for test, full in zip(found.tests, found.ids(), strict=True)
             if not options.only or any(fnmatch.fnmatch(full, pattern) for pattern in options.only)
         )
         if tests:
@@ -72,7 +94,9 @@ def run_all(runner: Runner, chosen: list[TestClass], *, holdfast: bool) -> dict[
         results |= outcomes
         counts = Counter(outcome.outcome for outcome in outcomes.values())
         told = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-        print(f"[{number}/{len(chosen)}] {each.module}.{each.name}: {told} ({time.monotonic() - began:.1f} s)", flush=True)
+        print(
+            f"[{number}/{len(chosen)}] {each.module}.{each.name}: {told} ({time.monotonic() - began:.1f} s)", flush=True
+        )
     return results
 
 
@@ -81,15 +105,18 @@ class Judge:
 
     def __init__(self, runner: Runner, chosen: list[TestClass]) -> None:
         self.runner = runner
-        self.home = {full: dataclasses.replace(each, tests=(test,))
-                     for each in chosen for test, full in zip(each.tests, each.ids(), strict=True)}
+        self.home = {
+            full: dataclasses.replace(each, tests=(test,))
+            for each in chosen
+            for test, full in zip(each.tests, each.ids(), strict=True)
+        }
 
     def alone(self, test: str, *, holdfast: bool) -> str:
         """Run one test by itself and return its outcome's name."""
         outcomes = self.runner.run(self.home[test], holdfast=holdfast)
         return next((name.outcome for name in outcomes.values() if name.outcome in BAD), outcomes[test].outcome)
 
-    def verdict(self, test: str, outcome: Outcome) -> str | None:
+    def verdict(self, test: str, outcome: Outcome) -> str | None:  # noqa: PLR0911  (one return for each verdict)
         """Return what is said about a test that failed or was skipped; None if nothing is to be said."""
         if test not in self.home:
             return "counts: fixture or aftermath" if outcome.outcome in BAD else None
@@ -121,12 +148,17 @@ def report(results: dict[str, Outcome], verdicts: dict[str, str], options: argpa
     words = Counter(verdict.partition(":")[0] for verdict in verdicts.values())
     name = "unmodified suite" if options.baseline else "with holdfast"
     run = sum(counts.values()) - counts["skipped"]
-    print(f"\nCPython {version}, {name}: run {run}, passed {counts['passed']}, failed {counts['failed']}, "
-          f"errors {counts['error']}, hung {counts['hung']}, crashed {counts['crashed']}, skipped {counts['skipped']}")
+    print(
+        f"\nCPython {version}, {name}: run {run}, passed {counts['passed']}, failed {counts['failed']}, "
+        f"errors {counts['error']}, hung {counts['hung']}, crashed {counts['crashed']}, skipped {counts['skipped']}"
+    )
     if options.baseline:
         return True
-    print(f"counting against holdfast {words['counts']}, excepted {words['excepted']} (list of {len(exceptions.EXCEPTIONS)}, "
-          f"at most {exceptions.LIMIT}), failing without holdfast too {words['not ours']}, unsteady {words['unsteady']}")
+    print(
+        f"counting against holdfast {words['counts']}, "
+        f"excepted {words['excepted']} (list of {len(exceptions.EXCEPTIONS)}, "
+        f"at most {exceptions.LIMIT}), failing without holdfast too {words['not ours']}, unsteady {words['unsteady']}"
+    )
     return words["counts"] == 0
 
 
@@ -149,10 +181,18 @@ def measure(runner: Runner, options: argparse.Namespace) -> bool:
     for line in runner.leftovers:
         print(f"left running, killed: {line}")
     if options.json is not None:
-        options.json.write_text(json.dumps({
-            "python": version, "holdfast": holdfast, "verdicts": verdicts, "leftovers": runner.leftovers,
-            "outcomes": {test: dataclasses.asdict(outcome) for test, outcome in results.items()},
-        }, indent=1))
+        options.json.write_text(
+            json.dumps(
+                {
+                    "python": version,
+                    "holdfast": holdfast,
+                    "verdicts": verdicts,
+                    "leftovers": runner.leftovers,
+                    "outcomes": {test: dataclasses.asdict(outcome) for test, outcome in results.items()},
+                },
+                indent=1,
+            )
+        )
     return fine
 
 

@@ -5,9 +5,9 @@
                    conformance.pth             └─> interpreters started by the tests themselves (`python -c ...`)
                    conformance_hook.py              (holdfast comes from the hook)
 
-CPython's tests start whole interpreters with ``-E`` or ``-I``: environment variables cannot put holdfast in front of those, a
-``.pth`` file can. The hook keeps its hands off the children of multiprocessing, since their getting holdfast from their parent
-is part of what is tested.
+CPython's tests start whole interpreters with ``-E`` or ``-I``: environment variables cannot put holdfast in front of
+those, a ``.pth`` file can. The hook keeps its hands off the children of multiprocessing, since their getting holdfast
+from their parent is part of what is tested.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 
 SWITCH = "HOLDFAST_CONFORMANCE"
 
-HOOK = f'''\
+HOOK = f"""\
 import os
 import sys
 
@@ -37,13 +37,13 @@ if os.environ.get("{SWITCH}") == "1" and not _child_of_multiprocessing():
     import holdfast
 
     holdfast.install()
-'''
+"""
 
-WRAPPER = '''\
+WRAPPER = """\
 from test._test_multiprocessing import install_tests_in_module_dict
 
 install_tests_in_module_dict(globals(), "{method}")
-'''
+"""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,9 @@ class Environment:
 
     def variables(self, scratch: Path) -> dict[str, str]:
         """Return the environment variables of a worker whose temporary files go to ``scratch``."""
-        keep = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HOLDFAST", "VIRTUAL"))}
+        keep = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HOLDFAST", "VIRTUAL"))
+        }
         return keep | {"TMPDIR": str(scratch), "PYTHONPATH": str(self.root / "wrappers")}
 
 
@@ -78,8 +80,14 @@ def build(python: str, root: Path) -> Environment:
     subprocess.run([python, "-m", "venv", "--without-pip", str(venv)], check=True)
     inner = venv / "bin" / "python"
     answer = subprocess.run(
-        [str(inner), "-c", "import sys, sysconfig; print(sysconfig.get_path('purelib')); print(sys.version.split()[0])"],
-        check=True, capture_output=True, text=True,
+        [
+            str(inner),
+            "-c",
+            "import sys, sysconfig; print(sysconfig.get_path('purelib')); print(sys.version.split()[0])",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     purelib, version = answer.stdout.split()
     Path(purelib, "conformance_hook.py").write_text(HOOK)

@@ -1,11 +1,12 @@
 """Runs one test class at a time in a process of its own, and survives whatever that process does.
 
-A worker that says nothing for ``timeout`` seconds is asked for its stacks (SIGUSR1) and killed with its whole session: the test
-that was running is reported as hung, and the rest of the class goes on in a new worker.
+A worker that says nothing for ``timeout`` seconds is asked for its stacks (SIGUSR1) and killed with its whole session:
+the test that was running is reported as hung, and the rest of the class goes on in a new worker.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -61,7 +62,8 @@ class Runner:
         """
         events, ended = self._work(["--list"], holdfast=False)
         if ended.outcome != "passed":
-            raise RuntimeError(f"the suite of {self.environment.version} cannot be listed:\n{ended.detail}")
+            msg = f"the suite of {self.environment.version} cannot be listed:\n{ended.detail}"
+            raise RuntimeError(msg)
         return [TestClass(found["module"], found["class"], tuple(found["tests"])) for found in events]
 
     def probe(self) -> Outcome:
@@ -114,8 +116,13 @@ class Runner:
         try:
             with log.open("wb") as sink:
                 process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, cwd=scratch,
-                    env=self.environment.variables(scratch), start_new_session=True,
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=sink,
+                    stderr=sink,
+                    cwd=scratch,
+                    env=self.environment.variables(scratch),
+                    start_new_session=True,
                 )
             hung = self._watch(process, out)
             self._sweep(process.pid, arguments)
@@ -173,13 +180,13 @@ def fixture_outcome(results: dict[str, Outcome]) -> Outcome:
 def members(session: int) -> dict[int, str]:
     """Return the processes of a session that still run: pid to command line."""
     found = {}
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit():
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
             continue
         try:
-            state, _parent, _group, its_session = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()[:4]
+            state, _parent, _group, its_session = Path(entry, "stat").read_text().rpartition(")")[2].split()[:4]
             if int(its_session) == session and state not in "ZX":
-                found[int(entry)] = Path("/proc", entry, "cmdline").read_text().replace("\0", " ")[:200]
+                found[int(entry.name)] = Path(entry, "cmdline").read_text().replace("\0", " ")[:200]
         except (OSError, ValueError):
             continue
     return found
@@ -196,7 +203,5 @@ def stacks_then_kill(process: subprocess.Popen[bytes]) -> None:
 
 def kill(pid: int) -> None:
     """Send SIGKILL to a process that may be gone already."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass

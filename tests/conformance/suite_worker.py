@@ -1,8 +1,8 @@
 """Runs inside the interpreter under test: lists the suite's classes, or runs some tests of one class.
 
-Every event is one line of JSON in the file given by ``--out``, written before anything else can go wrong, so that the parent
-knows which test was running when this process died or hung. Nothing here may do work at import: under spawn the children
-import this file again as their main module.
+Every event is one line of JSON in the file given by ``--out``, written before anything else can go wrong, so that the
+parent knows which test was running when this process died or hung. Nothing here may do work at import: under spawn the
+children import this file again as their main module.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 import time
 import traceback
 import unittest
+from pathlib import Path
 from typing import Any, TextIO
 
 METHODS = ("fork", "spawn", "forkserver")
@@ -38,7 +39,9 @@ def suite_modules() -> list[str]:
         if paths is None:
             names.append(own)
         else:
-            names.extend(f"{own}.{found.name}" for found in pkgutil.iter_modules(paths) if found.name.startswith("test_"))
+            names.extend(
+                f"{own}.{found.name}" for found in pkgutil.iter_modules(paths) if found.name.startswith("test_")
+            )
     return [*names, "test.test_multiprocessing_main_handling"]
 
 
@@ -87,7 +90,9 @@ class Recorder(unittest.TestResult):
 
     def outcome(self, test: Any, outcome: str, detail: str = "") -> None:
         """Write how a test, or a fixture of its class or module, ended."""
-        self.note(event="end", test=test.id(), outcome=outcome, detail=detail, seconds=round(time.monotonic() - self.began, 3))
+        self.note(
+            event="end", test=test.id(), outcome=outcome, detail=detail, seconds=round(time.monotonic() - self.began, 3)
+        )
 
     def addSuccess(self, test: unittest.TestCase) -> None:  # noqa: N802
         """Record a pass."""
@@ -105,7 +110,7 @@ class Recorder(unittest.TestResult):
         """Record a skip with its reason."""
         self.outcome(test, "skipped", reason)
 
-    def addExpectedFailure(self, test: unittest.TestCase, err: Any) -> None:  # noqa: N802
+    def addExpectedFailure(self, test: unittest.TestCase, err: Any) -> None:  # noqa: ARG002, N802
         """An expected failure is a pass."""
         self.outcome(test, "passed")
 
@@ -132,12 +137,12 @@ def kind_of_lock(conn: Any) -> None:
 
 
 def probe(recorder: Recorder) -> None:
-    """Check that the parent and one child of each start method have holdfast's lock behind ``multiprocessing.Lock()``."""
+    """Check that parent and children, of every start method, have holdfast's lock behind ``multiprocessing.Lock()``."""
     import multiprocessing
 
     seen = {"parent": type(multiprocessing.Lock()).__module__}
     for method in METHODS:
-        context = multiprocessing.get_context(method)
+        context: Any = multiprocessing.get_context(method)
         here, there = context.Pipe()
         child = context.Process(target=kind_of_lock, args=(there,))
         child.start()
@@ -186,7 +191,7 @@ def main() -> None:
     sys.argv[1:] = []
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
-    with open(options.out, "a", encoding="utf-8") as out:
+    with Path(options.out).open("a", encoding="utf-8") as out:
         list_classes(out) if options.list else run(options, out)
 
 

@@ -1,8 +1,8 @@
 """Starting the programs of this folder, and ending whatever they leave, process by process.
 
-    test ──> Program ──> its own session:  python -m holdfast run programs/x.py spawn     (mode "run": unmodified)
-                                           python x.py spawn                              (mode "import": one line changed)
-                                           python programs/x.py spawn                     (mode "plain": no holdfast, a control)
+test ──> Program ──> its own session:  python -m holdfast run programs/x.py spawn     (mode "run": unmodified)
+                                       python x.py spawn                              (mode "import": one line changed)
+                                       python programs/x.py spawn                     (mode "plain": a control)
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 METHODS = ("fork", "spawn", "forkserver")
 MODES = ("run", "import")
@@ -46,17 +48,22 @@ class Program:
         self.err = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.read = 0
         self.process = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=self.out, stderr=self.err, text=True, start_new_session=True,
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=self.out,
+            stderr=self.err,
+            text=True,
+            start_new_session=True,
             env=os.environ | (environment or {}),
         )
 
     def line(self) -> str:
-        """Return the next line the program prints, without its end; "" if it ended, or two minutes passed, without one."""
+        """Return the next line the program prints, without its end; "" if it ended, or was silent for two minutes."""
         found: list[str] = []
 
         def ready() -> bool:
             ended = self.process.poll() is not None
-            found[:] = text_of(self.out)[self.read:].splitlines(keepends=True)[:1]
+            found[:] = text_of(self.out)[self.read :].splitlines(keepends=True)[:1]
             return ended or bool(found and found[0].endswith("\n"))
 
         eventually(ready, watchdog=WATCHDOG)
@@ -78,8 +85,9 @@ class Program:
         try:
             self.process.wait(WATCHDOG)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"stuck for {WATCHDOG:.0f} s: {self.process.args}\n{text_of(self.err)}") from None
-        return text_of(self.out)[self.read:].strip(), text_of(self.err)
+            msg = f"stuck for {WATCHDOG:.0f} s: {self.process.args!r}\n{text_of(self.err)}"
+            raise AssertionError(msg) from None
+        return text_of(self.out)[self.read :].strip(), text_of(self.err)
 
     def members(self) -> list[int]:
         """Return the processes of the session that still run."""
@@ -117,12 +125,12 @@ def running(argv: list[str], environment: dict[str, str] | None = None) -> Itera
 def session_members(session: int) -> list[int]:
     """Return the processes of a session that are neither dead nor zombies."""
     found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
             with suppress(OSError, ValueError):
-                fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
+                fields = Path(entry, "stat").read_text().rpartition(")")[2].split()
                 if int(fields[3]) == session and fields[0] not in "ZX":
-                    found.append(int(entry))
+                    found.append(int(entry.name))
     return found
 
 
@@ -144,7 +152,9 @@ def eventually(condition: Callable[[], Any], *, watchdog: float) -> bool:
     return True
 
 
-def run_code(code: str, *arguments: str, environment: dict[str, str] | None = None, before: list[str] | None = None) -> tuple[int, str, str]:
+def run_code(
+    code: str, *arguments: str, environment: dict[str, str] | None = None, before: list[str] | None = None
+) -> tuple[int, str, str]:
     """Run Python code in a fresh interpreter; return exit code, output and error output."""
     return run_script([*(before or []), sys.executable, "-c", code, *arguments], environment)
 

@@ -6,9 +6,11 @@ import json
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+from process_tree import mapped_elsewhere, shared_files
 from support import CONTROLS, METHODS, MODES, alive, command, eventually, running
 
 SIMPLE = ["waiter_killed.py", "event_in_handler.py", "barrier_party_killed.py"]
@@ -34,7 +36,9 @@ def test_program_of_a_pains_row_run_with_holdfast_is_ok(name: str, mode: str, me
 
 
 @pytest.mark.parametrize("kind", ["Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition", "Value", "Array"])
-def test_holder_killed_next_acquire_succeeds_and_names_the_dead(kind: str, mode: str, method: str, tmp_path: Path) -> None:
+def test_holder_killed_next_acquire_succeeds_and_names_the_dead(
+    kind: str, mode: str, method: str, tmp_path: Path
+) -> None:
     """Row 01: the warning carries the pid of the process that died holding the lock."""
     out, err = run("holder_killed.py", mode, tmp_path, method, kind)
     for pid in out.split()[1:]:
@@ -60,6 +64,11 @@ def test_manager_lock_holder_and_server_killed_still_works(mode: str, method: st
     run("manager_lock.py", mode, tmp_path, method)
 
 
+def none_alive(pids: list[int]) -> bool:
+    """Return whether all of these have ended."""
+    return not any(map(alive, pids))
+
+
 def test_parent_killed_daemons_workers_and_grandchildren_end(mode: str, method: str, tmp_path: Path) -> None:
     """Row 18: daemons and workers end however busy they are; a child that is no daemon lives on."""
     with running([*command("parent_killed.py", mode, tmp_path), method]) as program:
@@ -68,7 +77,7 @@ def test_parent_killed_daemons_workers_and_grandchildren_end(mode: str, method: 
         told = json.loads(line)
         os.kill(program.process.pid, signal.SIGKILL)
         for group in ("daemons", "workers", "grandchildren"):
-            assert eventually(lambda pids=told[group]: not any(map(alive, pids)), watchdog=GONE), f"{group} live on"
+            assert eventually(partial(none_alive, told[group]), watchdog=GONE), f"{group} live on"
         assert alive(told["lives"])
 
 
@@ -100,17 +109,17 @@ def test_group_killed_next_program_leaves_nothing(mode: str, method: str, tmp_pa
     home = tmp_path / "arenas"
     home.mkdir(mode=0o700)
     environment = {"HOLDFAST_DIR": str(home)}
-    before = set(os.listdir("/dev/shm"))
+    before = shared_files()
     with running([*command("many_resources.py", mode, tmp_path), method], environment) as program:
         assert program.line() == "OK ready", program.finish()[1]
-        dead = set(os.listdir(home))
+        dead = set(home.iterdir())
         assert dead
         program.end()
     with running([sys.executable, "-c", "import holdfast; lock = holdfast.Lock(); print('OK')"], environment) as after:
         out, err = after.finish()
         assert (out, err) == ("OK", "")
-    assert not dead & set(os.listdir(home))
-    assert {name for name in set(os.listdir("/dev/shm")) - before if name.startswith(("sem.", "psm_", "pym-"))} == set()
+    assert not dead & set(home.iterdir())
+    assert not shared_files() - before - mapped_elsewhere()
 
 
 @pytest.mark.skipif(not CONTROLS, reason="a control: set HOLDFAST_CONTROLS=1 to see the standard library fail")

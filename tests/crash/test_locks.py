@@ -6,9 +6,8 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import METHODS
@@ -16,17 +15,21 @@ from support import METHODS
 import holdfast
 from holdfast import errors
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
 KINDS = ("Lock", "RLock", "Semaphore", "BoundedSemaphore")
 
 
-def hold(lock: holdfast.Lock, conn: Connection) -> None:
+def hold(lock: Any, conn: Connection) -> None:
     """Hold the lock until killed."""
     lock.acquire()
     conn.send("held")
     conn.recv()
 
 
-def release(lock: holdfast.Lock, conn: Connection) -> None:
+def release(lock: Any, conn: Connection) -> None:
     """Release somebody else's lock; report what came of it."""
     try:
         lock.release()
@@ -36,7 +39,7 @@ def release(lock: holdfast.Lock, conn: Connection) -> None:
         conn.send(None)
 
 
-def meet(method: str, target: Callable[..., None], lock: holdfast.Lock) -> tuple[holdfast.Process, object]:
+def meet(method: str, target: Callable[..., None], lock: Any) -> tuple[holdfast.Process, object]:
     """Run the target in a child; return the child and the first thing it said."""
     context = holdfast.get_context(method)
     here, there = context.Pipe()
@@ -121,12 +124,12 @@ def test_strict_lock_released_by_a_stranger_refuses_and_stays_held(method: str) 
         assert not meet_try(method, lock)
 
 
-def attempt(lock: holdfast.Lock, conn: Connection) -> None:
+def attempt(lock: Any, conn: Connection) -> None:
     """Try to take the lock."""
     conn.send(lock.acquire(block=False))
 
 
-def meet_try(method: str, lock: holdfast.Lock) -> bool:
+def meet_try(method: str, lock: Any) -> bool:
     """Return whether another process could take the lock."""
     process, said = meet(method, attempt, lock)
     process.join()
@@ -209,7 +212,7 @@ def test_primitive_pickled_with_any_protocol_is_the_same_one(kind: str, protocol
             assert not twin.write().acquire(block=False)
     else:
         original.acquire()
-        assert kind == "RLock" or kind == "Condition" or not twin.acquire(False)
+        assert kind in {"RLock", "Condition"} or not twin.acquire(False)
         original.release()
         assert twin.acquire(False)
         twin.release()

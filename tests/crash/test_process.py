@@ -1,4 +1,4 @@
-"""PAINS rows 14 and 15: what becomes of a process is told, and a fork beside threads neither hangs nor passes in silence."""
+"""PAINS rows 14 and 15: what becomes of a process is told; a fork beside threads does not hang, nor pass in silence."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import os
 import signal
 import threading
 import warnings
-from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import METHODS, run_code
 
 import holdfast
 from holdfast import errors
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 pytestmark = pytest.mark.filterwarnings("ignore::holdfast.errors.ForkWithThreadsWarning")
 
@@ -49,7 +52,7 @@ def stay(conn: Connection) -> None:
 
 def started(method: str, target: object, *arguments: object) -> holdfast.Process:
     """Start a process with a start method."""
-    process = holdfast.get_context(method).Process(target=target, args=arguments)
+    process: holdfast.Process = holdfast.get_context(method).Process(target=target, args=arguments)
     process.start()
     return process
 
@@ -107,7 +110,7 @@ def test_result_of_a_running_process_with_timeout_raises_result_timeout() -> Non
     process.join()
 
 
-def acquire_and_tell(lock: holdfast.Lock, conn: Connection) -> None:
+def acquire_and_tell(lock: Any, conn: Connection) -> None:
     """Acquire in the forked child."""
     conn.send("asking")
     conn.send(lock.acquire(timeout=60))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import METHODS
@@ -10,11 +10,14 @@ from support import METHODS
 import holdfast
 from holdfast import errors
 
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
 PROCESSES = 4
 TIMES = 5_000
 
 
-def add_many(value: holdfast.Value, conn: Connection) -> None:
+def add_many(value: Any, conn: Connection) -> None:
     """Add one, many times, all processes at once."""
     conn.send("ready")
     conn.recv()
@@ -22,7 +25,7 @@ def add_many(value: holdfast.Value, conn: Connection) -> None:
         value.add(1)
 
 
-def increment_many(value: holdfast.Value, conn: Connection) -> None:
+def increment_many(value: Any, conn: Connection) -> None:
     """Increment with the trap of the documentation; report how many were accepted."""
     conn.send("ready")
     conn.recv()
@@ -36,7 +39,7 @@ def increment_many(value: holdfast.Value, conn: Connection) -> None:
     conn.send(done)
 
 
-def race(method: str, target: object, value: object) -> list[object]:
+def race(method: str, target: object, value: Any) -> list[int]:
     """Run the target in several processes that begin together; return the pipes' ends."""
     context = holdfast.get_context(method)
     members = []

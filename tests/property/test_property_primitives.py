@@ -1,7 +1,7 @@
-"""Random sequences of calls through several handles of one primitive, against models small enough to be seen to be right.
+"""Random calls through several handles of one primitive, against models small enough to be seen to be right.
 
-One process and one thread at a time: "the other side" is a helper thread that does one call and tells how it ended. Handles are
-pickled copies, so that every rule also says that a copy is the same primitive.
+One process and one thread at a time: "the other side" is a helper thread that does one call and tells how it ended.
+Handles are pickled copies, so that every rule also says that a copy is the same primitive.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import pickle
 import queue
 import threading
 import warnings
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis.strategies as st
 import pytest
@@ -20,9 +19,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 import holdfast
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 HANDLES = st.integers(0, 2)
 WHO = st.integers(0, 1)
-CALLS = settings(max_examples=60, stateful_step_count=40, deadline=None)
+CALLS = settings(max_examples=60, stateful_step_count=40, deadline=None, database=None)
 
 
 class Helper:
@@ -94,7 +96,9 @@ class LockMachine(Machine):
     def acquire(self, who: int, handle: int, timeout: float | None) -> None:
         """Try, with or without a timeout."""
         lock = self.handles[handle]
-        got = self.call(who, (lambda: lock.acquire(False)) if timeout is None else (lambda: lock.acquire(True, timeout)))
+        got = self.call(
+            who, (lambda: lock.acquire(False)) if timeout is None else (lambda: lock.acquire(True, timeout))
+        )
         assert got is (not self.held)
         self.held = True
 
@@ -162,7 +166,9 @@ class SemaphoreMachine(Machine):
     def acquire(self, who: int, handle: int, timeout: float | None) -> None:
         """Take a permit if there is one."""
         semaphore = self.handles[handle]
-        got = self.call(who, (lambda: semaphore.acquire(False)) if timeout is None else (lambda: semaphore.acquire(True, timeout)))
+        got = self.call(
+            who, (lambda: semaphore.acquire(False)) if timeout is None else (lambda: semaphore.acquire(True, timeout))
+        )
         assert got is (self.value > 0)
         self.value -= got
 

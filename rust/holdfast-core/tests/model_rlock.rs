@@ -49,13 +49,13 @@ fn passing(processes: &'static [usize], times: usize) -> impl Fn() -> World {
 
 #[test]
 fn rlock_two_processes_pass_twice() {
-    prove_to("RLock, 2 tasks x 2", bounds(2, 2, 0, 1), bounds(3, 2, 1, 1), &passing(&[0, 1], 2));
+    prove_to("RLock, 2 tasks x 2", bounds(1, 1, 1, 1), bounds(2, 2, 1, 0), &passing(&[0, 1], 2));
     prove_without_heartbeat("RLock, 2 tasks x 2", bounds(2, 2, 0, 0), &passing(&[0, 1], 2));
 }
 
 #[test]
 fn rlock_three_tasks_pass() {
-    prove_to("RLock, 3 tasks", bounds(2, 1, 1, 0), bounds(3, 2, 0, 0), &passing(&[0, 1, 2], 1));
+    prove_to("RLock, 3 tasks", bounds(1, 1, 1, 0), bounds(2, 2, 0, 0), &passing(&[0, 1, 2], 1));
     prove_to("RLock, 3 tasks, 2 of one process", bounds(2, 1, 0, 0), bounds(2, 2, 1, 0), &passing(&[0, 0, 1], 1));
     sample("RLock, 5 tasks x 2", bounds(0, 3, 1, 1), 40_000, &passing(&[0, 0, 1, 2, 3], 2));
 }

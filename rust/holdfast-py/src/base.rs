@@ -206,10 +206,10 @@ unsafe extern "C-unwind" fn make(class: Object, args: *const Object, count: ffi:
 }
 
 unsafe fn make_object(class: Object, args: &[Object]) -> PyResult<Object> {
-    let (of, size) = (py::as_u64(args[0])? as u32, py::as_u64(args[1])? as usize);
+    let (of, size) = (py::as_u32(args[0])?, py::as_u64(args[1])? as usize);
     let name = if py::is_none(Some(args[2])) { None } else { Some(py::as_text(args[2])?) };
     let (flags, maximum, cells) =
-        (py::as_u64(args[3])? as u32, py::as_u64(args[4])? as u32, py::as_u64(args[5])? as u32);
+        (py::as_u32(args[3])?, py::as_u32(args[4])?, py::as_u32(args[5])?);
     let fill = |slot: &Slot| {
         slot.flags.store(flags, SC);
         slot.maximum.store(maximum, SC);
@@ -271,8 +271,8 @@ unsafe extern "C-unwind" fn find(class: Object, args: *const Object, count: ffi:
 
 unsafe fn find_object(class: Object, args: &[Object]) -> PyResult<Object> {
     let name = py::as_text(args[0])?;
-    let handle = Handle { slot: py::as_u64(args[1])? as u32, generation: py::as_u64(args[2])? as u32 };
-    let of = py::as_u64(args[3])? as u32;
+    let handle = Handle { slot: py::as_u32(args[1])?, generation: py::as_u32(args[2])? };
+    let of = py::as_u32(args[3])?;
     let arena = Arena::attach(&name).map_err(|e| py::raise_core(&e))?;
     arena.take_hold(handle, of).map_err(|e| py::raise_core(&e))?;
     arena.note_received(handle.slot);

@@ -3,7 +3,7 @@
 use holdfast_core::Error;
 use pyo3_ffi as ffi;
 use std::ffi::{c_char, c_int, c_void, CStr, CString};
-use std::sync::atomic::{AtomicBool, Ordering};
+use holdfast_core::sync::local::{AtomicBool, Ordering};
 
 /// A new reference, or null with an exception set.
 pub type Object = *mut ffi::PyObject;
@@ -167,6 +167,11 @@ pub fn as_u64(object: Object) -> PyResult<u64> {
         return Err(Raised);
     }
     Ok(value)
+}
+
+/// An unsigned number of 32 bits.
+pub fn as_u32(object: Object) -> PyResult<u32> {
+    u32::try_from(as_u64(object)?).map_err(|_| raise("HF112", "a number of a handle or size is out of range"))
 }
 
 /// A float or an int as float.

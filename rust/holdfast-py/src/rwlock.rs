@@ -102,6 +102,7 @@ unsafe extern "C-unwind" fn acquire_write(
             |l, me| {
                 let _ = mutex::release(me.id, &l.slot.word);
             },
+            // Relaxed: only a hint when to try.
             |l| nobody_writes(l) && l.cells.iter().all(|c| c.load(Ordering::Relaxed) == 0),
         )
     }))

@@ -9,7 +9,7 @@ use holdfast_core::arena::{Arena, Me};
 use holdfast_core::os::local::Local;
 use pyo3_ffi as ffi;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use holdfast_core::sync::local::{AtomicUsize, Ordering};
 
 /// Offsets: thread state to frame (through one more pointer if `through` is not `NONE`), frame to code, to instruction.
 #[derive(Clone, Copy)]

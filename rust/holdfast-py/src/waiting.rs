@@ -7,7 +7,7 @@ use holdfast_core::os::clock;
 use holdfast_core::wait::{Patience, Waited};
 use pyo3_ffi as ffi;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, Ordering};
+use holdfast_core::sync::local::{AtomicBool, Ordering};
 
 /// Set by `install()`: a negative timeout means zero, as multiprocessing documents; otherwise it is an error.
 pub static LENIENT: AtomicBool = AtomicBool::new(false);

@@ -1,4 +1,4 @@
-"""PAINS 11: a party that waits at a barrier is killed; the others must get BrokenBarrierError, and reset() must mend it."""
+"""PAINS 11: a party that waits at a barrier is killed; the others get BrokenBarrierError, and reset() mends it."""
 
 import multiprocessing as mp
 import threading

@@ -1,4 +1,4 @@
-"""PAINS 01: the holder of a lock is killed; the next acquire must succeed at once, also that of somebody who slept already."""
+"""PAINS 01: the holder of a lock is killed; the next acquire succeeds at once, also that of a sleeping waiter."""
 
 import multiprocessing as mp
 import time

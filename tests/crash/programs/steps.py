@@ -1,8 +1,8 @@
 """What the programs beside this file share: order without sleeping, a watchdog, one line at the end.
 
-Every program is an ordinary ``import multiprocessing as mp`` script: ``program.py START_METHOD [more]``. It prints one line,
-``OK ...`` or what went wrong. The tests start it unmodified with ``holdfast run``, and once more with the one line changed to
-``import holdfast as mp``.
+Every program is an ordinary ``import multiprocessing as mp`` script: ``program.py START_METHOD [more]``. It prints one
+line, ``OK ...`` or what went wrong. The tests start it unmodified with ``holdfast run``, and once more with that line
+changed to ``import holdfast as mp``.
 """
 
 import faulthandler
@@ -41,7 +41,7 @@ def until_asleep(pid):
     wanted = ASLEEP if os.uname().machine == "x86_64" else ASLEEP_ARM
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        with open(f"/proc/{pid}/syscall", encoding="ascii") as file:
+        with open(f"/proc/{pid}/syscall", encoding="ascii") as file:  # noqa: PTH123  (no import that costs time)
             if file.read().split()[0] in wanted:
                 return
         time.sleep(0.001)

@@ -1,4 +1,4 @@
-"""PAINS 06: every synchronization object through every channel: Process, Pool and executor arguments, a Queue, a Pipe."""
+"""PAINS 06: every object through every channel: Process, Pool and executor arguments, a Queue, a Pipe."""
 
 import concurrent.futures
 import multiprocessing as mp
@@ -176,7 +176,13 @@ def check_array(way, array):
     return array[:] == [0, 1]
 
 
-CHECKS = {"Condition": check_condition, "Event": check_event, "Barrier": check_barrier, "Value": check_value, "Array": check_array}
+CHECKS = {
+    "Condition": check_condition,
+    "Event": check_event,
+    "Barrier": check_barrier,
+    "Value": check_value,
+    "Array": check_array,
+}
 
 
 def main():

@@ -1,4 +1,4 @@
-"""PAINS 09: a waiter of a Condition or an Event is killed; notify_all() and set() must return and wake every living waiter."""
+"""PAINS 09: a waiter of a Condition or an Event is killed; notify_all() and set() return and wake every living one."""
 
 import multiprocessing as mp
 import time

@@ -105,8 +105,8 @@ impl RwLock<'_> {
     fn watch_what_is_in_the_way(&self, me: &Me<'_>, watch: &mut Watch, deep: bool) {
         let slot = self.slot;
         let now = slot.word.load(SC);
-        if now & OWNER_MASK == 0 {
-            // No writer: all cells are taken. Sleep until a reader leaves, unless one left before the gate was marked.
+        if !self.is_written(me, now, deep) {
+            // No living writer: all cells are taken. Sleep until a reader leaves, unless one left before the gate was marked.
             let gate = slot.gate.load(SC);
             if gate & WAITING != 0 || slot.gate.compare_exchange(gate, gate | WAITING, SC, SC).is_ok() {
                 watch.add(&slot.gate, gate | WAITING);

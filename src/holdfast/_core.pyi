@@ -1,0 +1,211 @@
+"""The compiled core: what the Python classes are made of.
+
+Every class is over a slot of shared memory. Its constructor is the class method ``_make``; pickles go through
+``_handle`` and ``_find``. Times are seconds unless the name says otherwise (``held_ms``: milliseconds). Blocking calls
+give the GIL away, run signal handlers, and raise what those raise.
+"""
+
+from typing import Any, Self
+
+from typing_extensions import disjoint_base
+
+class _Slot:
+    """What all classes over a slot have (a name of this stub only)."""
+
+    @property
+    def owner_died(self) -> bool:
+        """Whether it was taken over from a dead holder; true while it is held after that."""
+    @classmethod
+    def _make(cls, kind: int, size: int, name: str | None, flags: int, maximum: int, cells: int, /) -> Self:
+        """Makes an object, or finds the named one. ``size`` is the slot's class, 0 to 2.
+
+        Raises: ArenaFull, ArenaDirectory, LayoutMismatch, ArenaCorrupt, TooManyProcesses, NameClash.
+        """
+    @classmethod
+    def _find(cls, arena: str, slot: int, generation: int, kind: int, /) -> Self:
+        """The object a handle names; counts one pickle as loaded.
+
+        Raises: UnknownArena, HandleGone, and as `_make`.
+        """
+    @classmethod
+    def _like(cls, other: Any, /) -> Self:
+        """Another object over the same slot."""
+    def _handle(self) -> tuple[str, int, int, int]:
+        """Arena, slot, generation, kind; counts one pickle as on its way. Raises: ClosedError."""
+    def _info(self) -> dict[str, Any]:
+        """Everything reports want to know. Raises: ClosedError."""
+    def _title(self) -> str:
+        """How messages call it."""
+    def close(self) -> None:
+        """Lets go of it in this process; every later use here raises ClosedError."""
+
+@disjoint_base
+class Lock(_Slot):
+    """A mutex that names its holder."""
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Takes it; False if ``timeout`` seconds were over first.
+
+        Raises: BadTimeout, ClosedError, ArenaCorrupt; OwnerDied if it was made with ``on_owner_death="raise"``.
+        """
+    def release(self) -> None:
+        """Releases it, for whoever holds it. Raises: NotHeld; ForeignRelease if it is strict."""
+    def locked(self) -> bool:
+        """Whether somebody holds it."""
+    def __enter__(self) -> bool:
+        """Takes it."""
+    def __exit__(self, *exc: object) -> None:
+        """Releases it; in a child forked inside the block only a warning."""
+    def _is_mine(self) -> bool:
+        """Whether the calling thread holds it."""
+    def _depth(self) -> int:
+        """How often the calling thread has taken it."""
+
+@disjoint_base
+class RLock(_Slot):
+    """A re-entrant mutex."""
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """As of `Lock`."""
+    def release(self) -> None:
+        """Releases one level. Raises: NotOwner."""
+    def locked(self) -> bool:
+        """Whether somebody holds it."""
+    def __enter__(self) -> bool:
+        """Takes it."""
+    def __exit__(self, *exc: object) -> None:
+        """Releases one level."""
+    def _is_mine(self) -> bool:
+        """Whether the calling thread holds it."""
+    def _depth(self) -> int:
+        """How often the calling thread has taken it."""
+
+@disjoint_base
+class Semaphore(_Slot):
+    """A counter whose permits know who took them."""
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """As of `Lock`."""
+    def release(self) -> None:
+        """Gives a permit back. Raises: NotHeld at the bound."""
+    def get_value(self) -> int:
+        """Free permits."""
+    def __enter__(self) -> bool:
+        """Takes a permit."""
+    def __exit__(self, *exc: object) -> None:
+        """Gives it back."""
+
+@disjoint_base
+class RWLock(_Slot):
+    """Many readers or one writer."""
+
+    def _acquire_read(self, block: bool = True, timeout: float | None = None) -> bool: ...
+    def _acquire_write(self, block: bool = True, timeout: float | None = None) -> bool: ...
+    def _release_read(self) -> None: ...
+    def _release_write(self) -> None: ...
+    def _readers(self) -> int: ...
+
+@disjoint_base
+class Condition(_Slot):
+    """A list of waiters and the lock around it."""
+
+    @property
+    def _lock(self) -> Any: ...
+    def _bind(self, lock: Any, /) -> None: ...
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Takes the lock."""
+    def release(self) -> None:
+        """Releases the lock."""
+    def __enter__(self) -> bool:
+        """Takes the lock."""
+    def __exit__(self, *exc: object) -> None:
+        """Releases the lock."""
+    def wait(self, timeout: float | None = None) -> bool:
+        """Releases the lock, sleeps until notified (False: ``timeout`` seconds were over first), takes it again.
+
+        Raises: AssertionError if the lock is not held; BadTimeout.
+        """
+    def notify(self, n: int = 1) -> None:
+        """Wakes up to ``n`` waiters, the longest-waiting first. Raises: AssertionError if the lock is not held."""
+    def notify_all(self) -> None:
+        """Wakes all waiters. Raises: AssertionError if the lock is not held."""
+    def _waiting(self) -> int: ...
+
+@disjoint_base
+class Event(_Slot):
+    """A flag to wait for."""
+
+    def is_set(self) -> bool:
+        """Whether it is set."""
+    def set(self) -> None:
+        """Sets it and wakes all; never waits."""
+    def clear(self) -> None:
+        """Clears it."""
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until it is set; False if ``timeout`` seconds were over first. Raises: BadTimeout."""
+
+@disjoint_base
+class Barrier(_Slot):
+    """The words of a barrier."""
+
+    def _arrive(self, timeout: float | None, /) -> int:
+        """The party's index, or -1 (last), -2 (broken), -3 (timed out)."""
+    def _open(self) -> int: ...
+    def _abort(self) -> None: ...
+    def _reset(self) -> None: ...
+    def _waiting(self) -> int: ...
+    def _is_broken(self) -> bool: ...
+
+@disjoint_base
+class Value(_Slot):
+    """A shared number with its own re-entrant lock."""
+
+    value: Any
+    """The number. Setting it in an augmented assignment that lost a race raises LostUpdate."""
+    def add(self, n: Any = 1, /) -> Any:
+        """Adds exactly; the new number."""
+    def _bytes(self) -> memoryview: ...
+
+@disjoint_base
+class Bytes:
+    """Shared memory with the buffer protocol."""
+
+    @classmethod
+    def _new(cls, length: int, /) -> Self: ...
+    @classmethod
+    def _make(cls, kind: int, size: int, name: str | None, flags: int, maximum: int, cells: int, /) -> Self: ...
+    @classmethod
+    def _find(cls, arena: str, slot: int, generation: int, kind: int, /) -> Self: ...
+    @classmethod
+    def _like(cls, other: Any, /) -> Self: ...
+    def _handle(self) -> tuple[str, int, int, int]: ...
+    def _info(self) -> dict[str, Any]: ...
+    def _title(self) -> str: ...
+    def close(self) -> None: ...
+
+def arena_name() -> str:
+    """Name of this process's home arena, made now if there is none. Raises: as `_Slot._make`."""
+
+def home_arena() -> str | None:
+    """Name of this process's home arena, None if it has none yet."""
+
+def join_arena(name: str, /) -> None:
+    """Makes the named arena this process's home. Raises: UnknownArena and as `_Slot._make`."""
+
+def set_process_name(name: str, /) -> None:
+    """How reports call this process."""
+
+def mark_exiting() -> None:
+    """This process ends in order; the last one out removes the arena's file."""
+
+def set_lenient(on: bool, /) -> None:
+    """Whether a negative timeout means zero (as multiprocessing documents) or is an error."""
+
+def sweep() -> int:
+    """Gives back what dead processes left; the number of process records freed."""
+
+def arena_stats(name: str | None = None, /) -> dict[str, Any]:
+    """Name, path, bytes, slots used and free, living processes. Raises: UnknownArena."""
+
+def kinds() -> tuple[str, ...]:
+    """Names of the kinds of slots, by number."""
