@@ -141,9 +141,7 @@ def rounds(names: list[str], count: int) -> dict[str, dict[str, list[float]]]:
 
 def table(figures: dict[str, dict[str, list[float]]]) -> None:
     """Print medians, ratios to the anchor, aims and verdicts."""
-    print(
-        f"| {'scenario':<22} | {'contender':<32} | {'median':>14} | {'unit':<14} | {'x of anchor':>11} | aim and verdict |"
-    )
+    print(f"| {'scenario':<22} | {'contender':<32} | {'median':>14} | {'unit':<14} | {'x of anchor':>11} | aim |")
     print(f"| {'-' * 22} | {'-' * 32} | {'-' * 13}: | {'-' * 14} | {'-' * 10}: | --- |")
     for name, by_contender in figures.items():
         scenario = SCENARIOS[name]

@@ -289,8 +289,8 @@ class Condition(_Shared, _core.Condition):
     """A place to wait until something has changed, under a lock.
 
     ``acquire``, ``release`` and ``with`` are those of the lock. ``wait(timeout=None)`` releases it, sleeps until
-    notified (False: the time in seconds was over first) and takes it again; ``notify(n=1)`` and ``notify_all()`` wake the
-    longest-waiting. A waiter that is killed is forgotten: nobody ever waits for a sleeper's answer.
+    notified (False: the time in seconds was over first) and takes it again; ``notify(n=1)`` and ``notify_all()`` wake
+    the longest-waiting. A waiter that is killed is forgotten: nobody ever waits for a sleeper's answer.
 
     Args:
         lock: A holdfast :class:`Lock` or :class:`RLock`; a new ``RLock`` if None.
@@ -349,7 +349,7 @@ class Condition(_Shared, _core.Condition):
 
         Args:
             predicate: Called with the lock held.
-            timeout: Seconds for the whole wait; None waits for ever.
+            timeout: In seconds, for the whole wait; None waits for ever.
 
         Raises:
             AssertionError: The calling thread does not hold the lock.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import threading
@@ -32,6 +33,7 @@ def fail(text: str) -> None:
 
 def die(how: int) -> None:
     """Be killed by a signal."""
+    faulthandler.disable()  # a wanted SIGSEGV needs no page of stacks
     os.kill(os.getpid(), how)
 
 

@@ -1,5 +1,6 @@
 """The command line: how programs are run, and what is said about bad commands."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -120,7 +121,7 @@ def test_no_command_shows_the_usage_with_exit_code_2():
     assert ended.stderr.startswith("usage:")
 
 
-@pytest.mark.parametrize("words", [["-h"], ["--help"], ["run", "-h"]])
+@pytest.mark.parametrize("words", [["-h"], ["--help"], ["run", "-h"], ["explain", "-h"]])
 def test_help_fits_a_screen(words):
     ended = holdfast(*words)
     assert ended.returncode == 0
@@ -138,3 +139,17 @@ def test_version_is_that_of_the_package():
 def test_help_imports_nothing_heavy():
     program = "import sys; from holdfast.cli import main; main(['-h']); print('multiprocessing' in sys.modules)"
     assert python("-c", program).stdout.splitlines()[-1] == "False"
+
+
+def test_explain_prints_the_page_of_a_code():
+    from holdfast.errors import explain
+
+    assert holdfast("explain", "hf101").stdout.strip() == explain("HF101").strip()
+    assert json.loads(holdfast("explain", "HF101", "--json").stdout) == {"code": "HF101", "page": explain("HF101")}
+
+
+@pytest.mark.parametrize("words", [[], ["HF999"], ["HF101", "HF102"]])
+def test_explain_without_one_known_code_is_misuse(words):
+    ended = holdfast("explain", *words)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("holdfast: [HF508] ")

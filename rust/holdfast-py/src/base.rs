@@ -208,8 +208,7 @@ unsafe extern "C-unwind" fn make(class: Object, args: *const Object, count: ffi:
 unsafe fn make_object(class: Object, args: &[Object]) -> PyResult<Object> {
     let (of, size) = (py::as_u32(args[0])?, py::as_u64(args[1])? as usize);
     let name = if py::is_none(Some(args[2])) { None } else { Some(py::as_text(args[2])?) };
-    let (flags, maximum, cells) =
-        (py::as_u32(args[3])?, py::as_u32(args[4])?, py::as_u32(args[5])?);
+    let (flags, maximum, cells) = (py::as_u32(args[3])?, py::as_u32(args[4])?, py::as_u32(args[5])?);
     let fill = |slot: &Slot| {
         slot.flags.store(flags, SC);
         slot.maximum.store(maximum, SC);
@@ -229,7 +228,7 @@ unsafe fn make_object(class: Object, args: &[Object]) -> PyResult<Object> {
         }
         None => arena.make(of, size.min(2), fill).map_err(|e| py::raise_core(&e))?,
     };
-    let created = waiting::here(&me);
+    let created = crate::site::maker(&me);
     if let Some(slot) = arena.slot(handle.slot) {
         if slot.created.load(SC) == 0 {
             slot.created.store(created, SC);

@@ -3,9 +3,9 @@
 use crate::py::{self, Object};
 use crate::waiting;
 use holdfast_core::arena::layout::kind;
+use holdfast_core::sync::local::Ordering;
 use holdfast_core::Arena;
 use pyo3_ffi as ffi;
-use holdfast_core::sync::local::Ordering;
 
 unsafe extern "C-unwind" fn arena_name(_: Object, _: Object) -> Object {
     py::give(Arena::home().map(|a| py::text(&a.name)).map_err(|e| py::raise_core(&e)))

@@ -1,9 +1,9 @@
 //! The little of Python's C interface that the classes need, in safe-looking clothes.
 
+use holdfast_core::sync::local::{AtomicBool, Ordering};
 use holdfast_core::Error;
 use pyo3_ffi as ffi;
 use std::ffi::{c_char, c_int, c_void, CStr, CString};
-use holdfast_core::sync::local::{AtomicBool, Ordering};
 
 /// A new reference, or null with an exception set.
 pub type Object = *mut ffi::PyObject;
@@ -321,19 +321,15 @@ pub fn no_args(name: &'static CStr, f: NoArgs) -> ffi::PyMethodDef {
 /// A method with positional arguments.
 pub fn fast(name: &'static CStr, f: Fast) -> ffi::PyMethodDef {
     // SAFETY: the calling convention matches METH_FASTCALL; "C" and "C-unwind" functions are called alike.
-    let meth =
-        ffi::PyMethodDefPointer { PyCFunctionFast: unsafe { core::mem::transmute::<Fast, ffi::PyCFunctionFast>(f) } };
-    method(name, meth, ffi::METH_FASTCALL)
+    let function = unsafe { core::mem::transmute::<Fast, ffi::PyCFunctionFast>(f) };
+    method(name, ffi::PyMethodDefPointer { PyCFunctionFast: function }, ffi::METH_FASTCALL)
 }
 
 /// A method with positional and keyword arguments.
 pub fn keywords(name: &'static CStr, f: FastKeywords) -> ffi::PyMethodDef {
     // SAFETY: the calling convention matches METH_FASTCALL | METH_KEYWORDS; see above.
-    let meth = ffi::PyMethodDefPointer {
-        PyCFunctionFastWithKeywords: unsafe {
-            core::mem::transmute::<FastKeywords, ffi::PyCFunctionFastWithKeywords>(f)
-        },
-    };
+    let function = unsafe { core::mem::transmute::<FastKeywords, ffi::PyCFunctionFastWithKeywords>(f) };
+    let meth = ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function };
     method(name, meth, ffi::METH_FASTCALL | ffi::METH_KEYWORDS)
 }
 

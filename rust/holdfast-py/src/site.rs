@@ -7,9 +7,9 @@
 use crate::py;
 use holdfast_core::arena::{Arena, Me};
 use holdfast_core::os::local::Local;
+use holdfast_core::sync::local::{AtomicUsize, Ordering};
 use pyo3_ffi as ffi;
 use std::collections::HashMap;
-use holdfast_core::sync::local::{AtomicUsize, Ordering};
 
 /// Offsets: thread state to frame (through one more pointer if `through` is not `NONE`), frame to code, to instruction.
 #[derive(Clone, Copy)]
@@ -21,7 +21,7 @@ struct Layout {
 }
 
 const NONE: usize = usize::MAX;
-const LAYOUTS: [(u32, Layout); 3] = [
+const LAYOUTS: [(u64, Layout); 3] = [
     (11, Layout { frame: 56, through: 8, code: 32, instruction: 56 }),
     (12, Layout { frame: 56, through: 0, code: 0, instruction: 56 }),
     (13, Layout { frame: 72, through: NONE, code: 0, instruction: 56 }),
@@ -44,7 +44,7 @@ pub unsafe fn probe() {
     unsafe {
         let minor = ffi::Py_Version >> 16 & 0xff;
         let major = ffi::Py_Version >> 24;
-        let Some(at) = LAYOUTS.iter().position(|(m, _)| u64::from(*m) == minor as u64 && major == 3) else { return };
+        let Some(at) = LAYOUTS.iter().position(|(m, _)| *m == minor && major == 3) else { return };
         let frame = ffi::PyEval_GetFrame();
         if frame.is_null() {
             return;
@@ -101,11 +101,6 @@ pub fn instruction() -> usize {
     unsafe { read(LAYOUTS[known - 1].1) }.map_or(0, |(_, instruction)| instruction)
 }
 
-/// The number of the place that called us.
-pub fn current(me: &Me<'_>) -> u32 {
-    lookup(me, instruction())
-}
-
 /// The number of a place, by its instruction if that is known.
 #[cold]
 pub fn lookup(me: &Me<'_>, instruction: usize) -> u32 {
@@ -116,7 +111,7 @@ pub fn lookup(me: &Me<'_>, instruction: usize) -> u32 {
         }
     }
     // SAFETY: the GIL is held; the frame is borrowed, all other references are released.
-    let (text, direct, code) = unsafe { describe() };
+    let (text, direct, code) = unsafe { describe(&["holdfast"]) };
     let Some(text) = text else { return 0 };
     let id = py::detached(|| me.arena.intern_site(me, &text));
     let mut sites = SITES.lock();
@@ -130,10 +125,40 @@ pub fn lookup(me: &Me<'_>, instruction: usize) -> u32 {
     id
 }
 
-/// "file:line" of the innermost frame outside holdfast; whether that is the calling frame itself; its code object.
-unsafe fn describe() -> (Option<String>, bool, py::Object) {
+/// The place that makes an object: the innermost frame outside holdfast and multiprocessing.
+pub fn maker(me: &Me<'_>) -> u32 {
+    // SAFETY: the GIL is held.
+    let (text, _, code) = unsafe { describe(&["holdfast", "multiprocessing"]) };
+    py::drop_ref(code);
+    text.map_or(0, |text| py::detached(|| me.arena.intern_site(me, &text)))
+}
+
+/// Folders of the named packages, as far as they are loaded.
+unsafe fn folders(packages: &[&str]) -> Vec<String> {
+    // SAFETY: by the caller's promise; dict and module are borrowed, the attribute is released.
+    unsafe {
+        let modules = ffi::PyImport_GetModuleDict();
+        let folder = |package: &&str| {
+            let name = std::ffi::CString::new(*package).ok()?;
+            let module = ffi::PyDict_GetItemString(modules, name.as_ptr());
+            if module.is_null() {
+                return None;
+            }
+            let file = ffi::PyObject_GetAttrString(module, c"__file__".as_ptr());
+            let text = py::checked(file).and_then(py::as_text).ok();
+            py::drop_ref(file);
+            ffi::PyErr_Clear();
+            text.and_then(|t| t.strip_suffix("__init__.py").map(str::to_owned))
+        };
+        packages.iter().filter_map(folder).collect()
+    }
+}
+
+/// "file:line" of the innermost frame outside some packages; whether that is the calling frame itself; its code object.
+unsafe fn describe(packages: &[&str]) -> (Option<String>, bool, py::Object) {
     // SAFETY: by the caller's promise.
     unsafe {
+        let skipped = folders(packages);
         let mut frame: py::Object = ffi::PyEval_GetFrame().cast();
         let mut direct = true;
         ffi::Py_IncRef(frame);
@@ -142,7 +167,7 @@ unsafe fn describe() -> (Option<String>, bool, py::Object) {
             let file = ffi::PyObject_GetAttrString(code, c"co_filename".as_ptr());
             let name = py::checked(file).and_then(py::as_text).unwrap_or_default();
             py::drop_ref(file);
-            if !name.contains("/holdfast/") || name.contains("/tests/") {
+            if !skipped.iter().any(|folder| name.starts_with(folder.as_str())) {
                 let line = ffi::PyFrame_GetLineNumber(frame.cast());
                 py::drop_ref(frame);
                 return (Some(format!("{name}:{line}")), direct, code);

@@ -1,13 +1,12 @@
 //! Blocking calls: the GIL is given away, signals are looked at, deadlines are kept.
 
 use crate::py::{self, PyResult, Raised};
-use crate::site;
 use holdfast_core::arena::{current, current_remembered, Arena, Me, Remembered};
 use holdfast_core::os::clock;
+use holdfast_core::sync::local::{AtomicBool, Ordering};
 use holdfast_core::wait::{Patience, Waited};
 use pyo3_ffi as ffi;
 use std::cell::Cell;
-use holdfast_core::sync::local::{AtomicBool, Ordering};
 
 /// Set by `install()`: a negative timeout means zero, as multiprocessing documents; otherwise it is an error.
 pub static LENIENT: AtomicBool = AtomicBool::new(false);
@@ -246,9 +245,4 @@ impl Spin {
         self.yields -= 1;
         false
     }
-}
-
-/// Where the caller is, as a number of the arena's site table.
-pub fn here(me: &Me<'_>) -> u32 {
-    site::current(me)
 }

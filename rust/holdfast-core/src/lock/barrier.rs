@@ -198,6 +198,15 @@ impl Barrier<'_> {
         self.locked(me, || self.break_now())
     }
 
+    /// A party whose time is over (in its pair, if it has one) breaks the barrier, unless it has its verdict already.
+    ///
+    /// # Errors
+    /// HF504 if the arena is damaged.
+    pub fn give_up(&self, me: &Me<'_>, pair: Option<usize>) -> Result<Verdict> {
+        self.abort(me)?;
+        Ok(pair.and_then(|pair| self.verdict(me, pair)).unwrap_or(Verdict::Broken))
+    }
+
     /// Makes the barrier new: parties that wait are told that it broke.
     ///
     /// # Errors
