@@ -7,6 +7,7 @@ Which start method is in use is one fact of a process, not two: it is kept where
 from __future__ import annotations
 
 import atexit
+import sys
 from multiprocessing import context as _std
 
 from holdfast import boarding
@@ -253,8 +254,21 @@ _concrete_contexts: dict[str, BaseContext] = {
 }
 _default_context = DefaultContext()
 
-# Children of multiprocessing end by its own exit functions; this is for the first process, and for forks by the user.
-atexit.register(boarding.mark_exiting)
+
+
+def _at_exit() -> None:
+    """For the first process of a program and for forks by the user; children of multiprocessing have their own end.
+
+    multiprocessing's exit function joins children that may still be on their way into the arena: it must come first.
+    """
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and not util._exiting:  # noqa: SLF001 - its exit function has not run
+        util.Finalize(None, boarding.mark_exiting, exitpriority=boarding.MARK_PRIORITY)
+    else:
+        boarding.mark_exiting()
+
+
+atexit.register(_at_exit)
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attributes

@@ -88,19 +88,47 @@ fn sum(code: u8, bits: u64, more: u64) -> u64 {
     }
 }
 
-/// Runs `act` under the value's lock.
+/// Runs `act` under the value's lock; its second argument says whether the thread held the lock before.
 #[inline(always)]
 fn locked<T>(this: &Base, act: impl FnOnce(&Slot, bool) -> T) -> PyResult<T> {
+    if let Some((slot, id, _)) = this.quick() {
+        if mutex::try_fast(&slot.word, id) {
+            let got = act(slot, false);
+            if !mutex::release_fast(&slot.word, id) {
+                open_slowly(slot, id);
+            }
+            return Ok(got);
+        }
+    }
+    locked_slowly(this, act)
+}
+
+#[cold]
+#[inline(never)]
+fn open_slowly(slot: &Slot, id: u32) {
+    let _ = mutex::release(id, &slot.word);
+}
+
+#[cold]
+#[inline(never)]
+fn locked_slowly<T>(this: &Base, act: impl FnOnce(&Slot, bool) -> T) -> PyResult<T> {
     let ours = lock::hold(this)?;
     let slot = this.slot()?;
     let got = act(slot, !ours);
     if ours {
-        let me = this.me()?;
-        if !mutex::release_fast(&slot.word, me.id) {
-            let _ = mutex::release(me.id, &slot.word);
-        }
+        open_slowly(slot, this.me()?.id);
     }
     Ok(got)
+}
+
+/// Writes the number, with the lock held.
+#[inline(always)]
+fn put(slot: &Slot, bits: u64) {
+    // Release pairs with the Acquire loads in `load`: who sees the new number there sees the new version as well, or the
+    // lock word changed. Relaxed: only the holder of the lock writes the version.
+    slot.version.store(slot.version.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+    // Release: as above.
+    slot.value.store(bits, Ordering::Release);
 }
 
 #[inline(always)]
@@ -149,8 +177,7 @@ fn store(this: &Base, value: Object) -> PyResult<()> {
         if checked && !held_before && version != seen {
             return true;
         }
-        slot.value.store(bits, SC);
-        slot.version.store(version.wrapping_add(1), SC);
+        put(slot, bits);
         false
     })?;
     LAST_READ.set((core::ptr::null(), 0));
@@ -165,8 +192,7 @@ fn store(this: &Base, value: Object) -> PyResult<()> {
         ));
     }
     locked(this, |slot, _| {
-        slot.value.store(bits, SC);
-        slot.version.fetch_add(1, SC);
+        put(slot, bits);
     })
 }
 
@@ -210,9 +236,7 @@ unsafe extern "C-unwind" fn add(object: Object, args: *const Object, count: ffi:
         };
         let new = locked(this, |slot, _| {
             let bits = sum(of, slot.value.load(SC), more);
-            slot.value.store(bits, SC);
-            // Relaxed: only the holder of the lock writes the version; readers compare it around their read.
-            slot.version.store(slot.version.load(Ordering::Relaxed).wrapping_add(1), SC);
+            put(slot, bits);
             bits
         })?;
         Ok(to_python(of, new))

@@ -149,14 +149,17 @@ impl Arena {
         // Relaxed: the child has one thread.
         self.my_process.store(NO_PROCESS, Ordering::Relaxed);
         let Some(record) = self.process(child) else { return };
-        let start = identity::start_time("self").unwrap_or(0);
-        record.start.store(start, SC);
+        record.start.store(0, SC);
         record.pidns.store(self.pidns, SC);
         record.pid.store(std::process::id(), SC);
         if record.state.compare_exchange(state::RESERVED, state::ALIVE, SC, SC).is_ok() {
             // Relaxed: the child has one thread.
             self.my_process.store(child, Ordering::Relaxed);
             self.light_if_possible();
+            if record.lit.load(SC) == 0 {
+                // Reading /proc costs more than all the rest here; where a beacon is lit nobody asks for the start time.
+                record.start.store(identity::start_time("self").unwrap_or(0), SC);
+            }
         }
     }
 
