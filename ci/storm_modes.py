@@ -102,12 +102,17 @@ class Mode:
     def look(self, number: int, mark: int) -> None:
         """Count an exclusion error if too many are inside."""
         others = [self.board.inside(worker, number) for worker in range(self.board.workers) if worker != self.me]
-        if self.wrong(mark, others):  # the dead stay on the board until replaced: look again, at the living only
-            others = [
-                self.board.really_inside(worker, number) for worker in range(self.board.workers) if worker != self.me
-            ]
-            if self.wrong(mark, others):
-                self.board.count(self.me, sb.ERRORS)
+        if not self.wrong(mark, others):
+            return
+        # The dead stay on the board until replaced, and the words were not read at one instant. Who stood in the same
+        # section in two readings, alive, was inside at the instant between them.
+        first, second = (
+            [self.board.really_inside(worker, number) for worker in range(self.board.workers) if worker != self.me]
+            for _ in range(2)
+        )
+        together = [one if one == two else 0 for one, two in zip(first, second, strict=True)]
+        if self.wrong(mark, together):
+            self.board.count(self.me, sb.ERRORS)
 
     def wrong(self, _mark: int, others: list[int]) -> bool:
         """Return whether these may not be inside together."""

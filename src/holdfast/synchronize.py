@@ -143,7 +143,7 @@ class Lock(_Shared, _core.Lock):
     __slots__ = ("__weakref__",)
 
     def __new__(
-        cls, *, ctx: object = None, name: str | None = None, on_owner_death: str = "warn", strict: bool = False
+        cls, name: str | None = None, *, ctx: object = None, on_owner_death: str = "warn", strict: bool = False
     ) -> "Self":
         """Makes the lock, or finds the one of that name."""
         return cls._make(_KIND["Lock"], 0, name, _flags(on_owner_death, strict=strict), 0, 0)
@@ -172,7 +172,7 @@ class RLock(_Shared, _core.RLock):
 
     __slots__ = ("__weakref__",)
 
-    def __new__(cls, *, ctx: object = None, name: str | None = None, on_owner_death: str = "warn") -> "Self":
+    def __new__(cls, name: str | None = None, *, ctx: object = None, on_owner_death: str = "warn") -> "Self":
         """Makes the lock, or finds the one of that name."""
         return cls._make(_KIND["RLock"], 0, name, _flags(on_owner_death, strict=False), 0, 0)
 
@@ -275,7 +275,7 @@ class Event(_Shared, _core.Event):
     __slots__ = ("__weakref__",)
     _free = "unset"
 
-    def __new__(cls, *, ctx: object = None, name: str | None = None) -> "Self":
+    def __new__(cls, name: str | None = None, *, ctx: object = None) -> "Self":
         """Makes the event, or finds the one of that name."""
         return cls._make(_KIND["Event"], 0, name, 0, 0, 0)
 
@@ -533,7 +533,7 @@ class RWLock(_Shared, _core.RWLock):
 
     __slots__ = ("__weakref__",)
 
-    def __new__(cls, *, ctx: object = None, name: str | None = None, on_owner_death: str = "warn") -> "Self":
+    def __new__(cls, name: str | None = None, *, ctx: object = None, on_owner_death: str = "warn") -> "Self":
         """Makes the lock, or finds the one of that name."""
         return cls._make(_KIND["RWLock"], 1, name, _flags(on_owner_death, strict=False), 0, 0)
 
