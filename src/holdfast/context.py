@@ -117,11 +117,11 @@ class BaseContext(_std.BaseContext):
 
         return synchronize.BoundedSemaphore(value, ctx=self.get_context(), **options)
 
-    def Event(self, **options: Any) -> Any:  # noqa: ANN401, N802
+    def Event(self, name: str | None = None, **options: Any) -> Any:  # noqa: ANN401, N802
         """An event."""
         from holdfast import synchronize  # noqa: PLC0415
 
-        return synchronize.Event(ctx=self.get_context(), **options)
+        return synchronize.Event(ctx=self.get_context(), **_named(name, options))
 
     def Barrier(  # noqa: N802
         self,
@@ -135,29 +135,36 @@ class BaseContext(_std.BaseContext):
 
         return synchronize.Barrier(parties, action, timeout, ctx=self.get_context(), **options)
 
-    def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:  # noqa: ANN401, N802
+    def RawValue(self, typecode_or_type: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401, N802
         """A ctypes object in shared memory, without a lock."""
         from holdfast import sharedctypes  # noqa: PLC0415
 
-        return sharedctypes.RawValue(typecode_or_type, *args)
+        return sharedctypes.RawValue(typecode_or_type, *args, **options)
 
-    def RawArray(self, typecode_or_type: Any, size_or_initializer: Any) -> Any:  # noqa: ANN401, N802
+    def RawArray(self, typecode_or_type: Any, size_or_initializer: Any, **options: Any) -> Any:  # noqa: ANN401, N802
         """A ctypes array in shared memory, without a lock."""
         from holdfast import sharedctypes  # noqa: PLC0415
 
-        return sharedctypes.RawArray(typecode_or_type, size_or_initializer)
+        return sharedctypes.RawArray(typecode_or_type, size_or_initializer, **options)
 
-    def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True) -> Any:  # noqa: ANN401, N802
+    def Value(self, typecode_or_type: Any, *args: Any, lock: Any = True, **options: Any) -> Any:  # noqa: ANN401, N802
         """A ctypes object in shared memory, with a lock."""
         from holdfast import sharedctypes  # noqa: PLC0415
 
-        return sharedctypes.Value(typecode_or_type, *args, lock=lock, ctx=self.get_context())
+        return sharedctypes.Value(typecode_or_type, *args, lock=lock, ctx=self.get_context(), **options)
 
-    def Array(self, typecode_or_type: Any, size_or_initializer: Any, *, lock: Any = True) -> Any:  # noqa: ANN401, N802
+    def Array(  # noqa: N802
+        self,
+        typecode_or_type: Any,  # noqa: ANN401
+        size_or_initializer: Any,  # noqa: ANN401
+        *,
+        lock: Any = True,  # noqa: ANN401
+        **options: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
         """A ctypes array in shared memory, with a lock."""
         from holdfast import sharedctypes  # noqa: PLC0415
 
-        return sharedctypes.Array(typecode_or_type, size_or_initializer, lock=lock, ctx=self.get_context())
+        return sharedctypes.Array(typecode_or_type, size_or_initializer, lock=lock, ctx=self.get_context(), **options)
 
     def Manager(self) -> SyncManager:  # noqa: N802
         """A started manager, whose primitives are the plain ones."""
@@ -253,7 +260,6 @@ _concrete_contexts: dict[str, BaseContext] = {
     "forkserver": ForkServerContext(),
 }
 _default_context = DefaultContext()
-
 
 
 def _at_exit() -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, Self
 
+    from holdfast._stats import Stats
+
 __all__ = ["Array", "RawArray", "RawValue", "Value", "copy", "synchronized"]
 
 typecode_to_type: "dict[str, Any]" = _std.typecode_to_type  # type: ignore[attr-defined]
@@ -67,39 +69,56 @@ def _rebuild_raw(type_: "Any", block: Block, length: int | None) -> "Any":
     return _at(type_ if length is None else type_ * length, block)
 
 
-def _new(type_: "Any") -> "Any":
-    return _at(type_, Block._new(max(1, ctypes.sizeof(type_))))
+def _new(type_: "Any", name: str | None = None) -> "Any":
+    return _at(type_, Block._new(max(1, ctypes.sizeof(type_)), name))
 
 
-def RawValue(typecode_or_type: "Any", *args: "Any") -> "Any":  # noqa: N802 - multiprocessing's name
+def _lock_of(name: str) -> RLock:
+    return RLock(f"{name} (its lock)")
+
+
+def _fill(obj: "Any", values: "Any", name: str | None) -> "Any":
+    """Gives a new object its first values; a named one is filled once, by whoever comes first."""
+    if name is None:
+        obj.__init__(*values)
+    elif values:
+        with _lock_of(name):
+            if obj._wrapper._first():
+                obj.__init__(*values)
+    return obj
+
+
+def RawValue(typecode_or_type: "Any", *args: "Any", name: str | None = None) -> "Any":  # noqa: N802
     """A ctypes object in shared memory, without a lock.
 
     Args:
         typecode_or_type: A ctypes type or a letter as of the array module.
         *args: Passed to the type.
+        name: The same name is the same object for every process of this user on this machine.
 
     Raises:
         ArenaFull: No space for shared memory.
+        NameClash: The name belongs to something else.
 
     Example:
         >>> import holdfast
         >>> holdfast.RawValue("i", 7).value
         7
     """
-    obj = _new(_to_type(typecode_or_type))
-    obj.__init__(*args)
-    return obj
+    return _fill(_new(_to_type(typecode_or_type), name), args, name)
 
 
-def RawArray(typecode_or_type: "Any", size_or_initializer: "Any") -> "Any":  # noqa: N802 - multiprocessing's name
+def RawArray(typecode_or_type: "Any", size_or_initializer: "Any", *, name: str | None = None) -> "Any":  # noqa: N802
     """A ctypes array in shared memory, without a lock.
 
     Args:
         typecode_or_type: A ctypes type or a letter as of the array module.
         size_or_initializer: Number of elements (they start as zero), or the elements.
+        name: As for :func:`RawValue`.
 
     Raises:
         ArenaFull: No space for shared memory.
+        NameClash: The name belongs to something else.
 
     Example:
         >>> import holdfast
@@ -108,10 +127,8 @@ def RawArray(typecode_or_type: "Any", size_or_initializer: "Any") -> "Any":  # n
     """
     element = _to_type(typecode_or_type)
     if isinstance(size_or_initializer, int):
-        return _new(element * size_or_initializer)  # fresh shared memory is zero
-    obj = _new(element * len(size_or_initializer))
-    obj.__init__(*size_or_initializer)
-    return obj
+        return _new(element * size_or_initializer, name)  # fresh shared memory is zero
+    return _fill(_new(element * len(size_or_initializer), name), size_or_initializer, name)
 
 
 class SharedValue(_Shared, _core.Value):
@@ -175,7 +192,9 @@ class SharedValue(_Shared, _core.Value):
         return self
 
 
-def Value(typecode_or_type: "Any", *args: "Any", lock: "Any" = True, ctx: object = None) -> "Any":  # noqa: N802
+def Value(  # noqa: N802
+    typecode_or_type: "Any", *args: "Any", lock: "Any" = True, ctx: object = None, name: str | None = None
+) -> "Any":
     """A shared value with a lock.
 
     Args:
@@ -183,10 +202,12 @@ def Value(typecode_or_type: "Any", *args: "Any", lock: "Any" = True, ctx: object
         *args: Passed to the type.
         lock: True for a lock of its own, False for none, or a lock object.
         ctx: Accepted for compatibility.
+        name: The same name is the same value, with the same lock, for every process of this user.
 
     Raises:
         AttributeError: ``lock`` has no method ``acquire``.
         ArenaFull: No space for shared memory.
+        NameClash: The name belongs to something else.
 
     Example:
         >>> import holdfast
@@ -200,14 +221,33 @@ def Value(typecode_or_type: "Any", *args: "Any", lock: "Any" = True, ctx: object
         if len(args) > 1:
             message = f"{type_.__name__} takes at most 1 argument"
             raise TypeError(message)
-        value = SharedValue._make(_KIND["Value"], 0, None, ord(letter), 0, 0)
+        value = SharedValue._make(_KIND["Value"], 0, name, ord(letter), 0, 0)
+        _check_type(value, letter, name)
         if args:
-            value.value = args[0]
+            with value.get_lock():
+                if name is None or value._info()["version"] == 0:
+                    value.value = args[0]
         return value
-    return _with_lock(RawValue(type_, *args), lock)
+    return _with_lock(RawValue(type_, *args, name=name), lock, name)
 
 
-def Array(typecode_or_type: "Any", size_or_initializer: "Any", *, lock: "Any" = True, ctx: object = None) -> "Any":  # noqa: N802
+def _check_type(value: SharedValue, letter: str, name: str | None) -> None:
+    found = chr(value._info()["flags"])
+    if found != letter:
+        from holdfast.errors import NameClash
+
+        message = f"the name {name!r} belongs to a Value of type {found!r}, not {letter!r}"
+        raise NameClash(message)
+
+
+def Array(  # noqa: N802
+    typecode_or_type: "Any",
+    size_or_initializer: "Any",
+    *,
+    lock: "Any" = True,
+    ctx: object = None,
+    name: str | None = None,
+) -> "Any":
     """A shared array with a lock.
 
     Args:
@@ -215,24 +255,26 @@ def Array(typecode_or_type: "Any", size_or_initializer: "Any", *, lock: "Any" = 
         size_or_initializer: Number of elements, or the elements.
         lock: True for a lock of its own, False for none, or a lock object.
         ctx: Accepted for compatibility.
+        name: As for :func:`Value`.
 
     Raises:
         AttributeError: ``lock`` has no method ``acquire``.
         ArenaFull: No space for shared memory.
+        NameClash: The name belongs to something else.
 
     Example:
         >>> import holdfast
         >>> holdfast.Array("d", [0.5, 1.5])[1]
         1.5
     """
-    return _with_lock(RawArray(typecode_or_type, size_or_initializer), lock)
+    return _with_lock(RawArray(typecode_or_type, size_or_initializer, name=name), lock, name)
 
 
-def _with_lock(obj: "Any", lock: "Any") -> "Any":
+def _with_lock(obj: "Any", lock: "Any", name: str | None) -> "Any":
     if lock is False:
         return obj
     if lock in (True, None):
-        lock = RLock()
+        lock = RLock() if name is None else _lock_of(name)
     if not hasattr(lock, "acquire"):
         message = f"{lock!r} has no method 'acquire'"
         raise AttributeError(message)
@@ -255,6 +297,14 @@ class _Travels:
 
     def __reduce__(self) -> "tuple[Any, ...]":
         return _rebuild_synchronized, (*_raw_parts(self._obj), self._lock)
+
+    def __repr__(self) -> str:
+        return f"<holdfast.{type(self).__name__} of {type(self._obj).__name__}, lock {self._lock!r}>"
+
+    def stats(self) -> "Stats":
+        """The stats of its lock."""
+        now: Stats = self._lock.stats()
+        return now
 
     if TYPE_CHECKING:
         _obj: Any

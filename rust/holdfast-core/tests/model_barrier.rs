@@ -90,28 +90,32 @@ fn meeting(parties: usize, rounds: u32, seconds: Option<u64>) -> impl Fn() -> Wo
 #[test]
 fn barrier_parties_pass_together_round_after_round() {
     prove_without_heartbeat("Barrier, 2 parties x 2", bounds(3, 0, 0, 0), &meeting(2, 2, None));
-    prove_to("Barrier, 3 parties x 2", bounds(1, 0, 0, 1), bounds(2, 0, 1, 1), &meeting(3, 2, None));
-    prove_to("Barrier, 2 parties x 2", bounds(2, 0, 1, 1), bounds(3, 0, 1, 1), &meeting(2, 2, None));
+    prove_to("Barrier, 3 parties x 2", bounds(1, 0, 0, 0), bounds(1, 0, 0, 1), &meeting(3, 2, None));
+    prove_to("Barrier, 2 parties x 2", bounds(2, 0, 1, 0), bounds(2, 0, 1, 1), &meeting(2, 2, None));
 }
 
 /// Rounds in which nobody gets further are allowed until the deadline (one second of heartbeats).
 fn prove_with_deadline(name: &str, within: Bounds, make: Make<'_>) {
     let report = holdfast_core::model::explore(&Config { rounds: 60, ..within.config() }, make);
-    println!("| {name} | {within:?} | {} | {} | {} |", report.executions, report.kills, report.heartbeat_rescues);
+    let Bounds { preemptions: p, kills: k, timeouts: t, interrupts: i } = within;
+    println!(
+        "| {name} | p{p} k{k} t{t} i{i} | {} | {} | {} |",
+        report.executions, report.kills, report.heartbeat_rescues
+    );
     report.expect_proved();
 }
 
 #[test]
 fn barrier_party_killed_breaks_it_for_all() {
     prove_with_deadline("Barrier, 2 parties, deadline", bounds(2, 1, 0, 0), &meeting(2, 1, Some(1)));
-    prove_with_deadline("Barrier, 3 parties, deadline", bounds(2, 1, 0, 0), &meeting(3, 1, Some(1)));
+    prove_with_deadline("Barrier, 3 parties, deadline", bounds(1, 1, 0, 0), &meeting(3, 1, Some(1)));
     prove_with_deadline("Barrier, 3 parties, deadline", bounds(1, 2, 0, 0), &meeting(3, 1, Some(1)));
 }
 
 #[test]
 fn barrier_party_that_gives_up_breaks_it_for_all_or_passes() {
     // A party that comes after another gave up finds the barrier broken: all agree.
-    let seconds = bounds(if deep() { 3 } else { 2 }, 0, 1, 0);
+    let seconds = bounds(if deep() { 2 } else { 1 }, 0, 1, 0);
     let make = || {
         let body = |s: Shared<State>, i: usize| {
             // Deadlines shorter than a heartbeat, so that an early timeout is one of the caller's.
@@ -122,4 +126,11 @@ fn barrier_party_that_gives_up_breaks_it_for_all_or_passes() {
         world(state(3), |s| &s.stage, body, agree)
     };
     prove_with_deadline("Barrier, 3 parties, one gives up", seconds, &make);
+}
+
+#[test]
+fn barrier_controls_are_noticed() {
+    let config = Config { rounds: 60, ..bounds(1, 1, 0, 0).config() };
+    refute("roll-forward", config.clone(), &meeting(3, 1, Some(1)), "round 0");
+    refute("dead-owner", config, &meeting(2, 1, Some(1)), "");
 }

@@ -396,6 +396,7 @@ impl Base {
         py::put(dict, "foreign", py::integer(u64::from(slot.foreign.load(SC))))?;
         py::put(dict, "count", py::integer(u64::from(slot.count.load(SC))))?;
         py::put(dict, "flags", py::integer(u64::from(slot.flags.load(SC))))?;
+        py::put(dict, "version", py::integer(u64::from(slot.version.load(SC))))?;
         py::put(dict, "maximum", py::integer(u64::from(slot.maximum.load(SC))))?;
         py::put(dict, "signalled", py::boolean(slot.signalled.load(SC) != 0))?;
         py::put(dict, "arena", py::text(&arena.name))?;

@@ -4,7 +4,7 @@
 //! whole program, by the sweep that removes the arena.
 
 use super::layout::{kind, CLASS_UNITS, UNIT};
-use super::{heap::Handle, Arena};
+use super::{heap::Handle, Arena, Me};
 use crate::error::{Error, Result};
 use crate::os::{fault, memory};
 use crate::sync::SC;
@@ -13,14 +13,18 @@ use std::path::PathBuf;
 /// First letters of a block's file name; the arena's name follows.
 pub(super) const PREFIX: &str = "b-";
 
+/// The class of slots that has room for so many bytes; none for a file of its own.
+fn class_for(len: usize) -> Option<usize> {
+    (1..3).find(|c| (CLASS_UNITS[*c] - 1) * UNIT >= len)
+}
+
 impl Arena {
     /// Makes `len` zero bytes.
     ///
     /// # Errors
     /// HF501 if there is no memory.
     pub fn make_bytes(&self, len: usize) -> Result<Handle> {
-        let words = len.div_ceil(4);
-        let class = (1..3).find(|c| (CLASS_UNITS[*c] - 1) * UNIT / 4 >= words);
+        let class = class_for(len);
         let handle = self.make(kind::BYTES, class.unwrap_or(0), |slot| {
             slot.value.store(len as u64, SC);
         })?;
@@ -33,13 +37,32 @@ impl Arena {
         Ok(handle)
     }
 
+    /// Finds the bytes of that name, or makes `len` zero bytes.
+    ///
+    /// # Errors
+    /// HF111 if the name belongs to something else or to bytes of another length; HF501 if there is no memory.
+    pub fn find_or_make_bytes(&self, me: &Me<'_>, name: &str, len: usize) -> Result<Handle> {
+        let class = class_for(len).unwrap_or(0);
+        let (handle, _) = self.find_or_make(me, name, kind::BYTES, class, |slot| {
+            slot.value.store(len as u64, SC);
+        })?;
+        let found = self.slot(handle.slot).map_or(0, |s| s.value.load(SC)) as usize;
+        if found == len {
+            return Ok(handle);
+        }
+        self.let_go(handle.slot);
+        Err(Error::new("HF111", format!("the name {name:?} belongs to {found} bytes, not to {len}")))
+    }
+
     fn block_path(&self, slot: u32, generation: u32) -> PathBuf {
         self.path.with_file_name(format!("{PREFIX}{}-{slot}-{generation}", self.name))
     }
 
     fn make_block(&self, handle: Handle, len: usize) -> Result<()> {
         let path = self.block_path(handle.slot, handle.generation);
+        // A named block may be made by two finders at once; making it twice does no harm.
         let file = memory::open(&path, true)
+            .or_else(|_| memory::open(&path, false))
             .map_err(|e| Error::new("HF502", format!("cannot make {}: {e}", path.display())))?;
         memory::allocate(&file, len as u64).map_err(|e| {
             super::files::remove(&path);
@@ -62,6 +85,9 @@ impl Arena {
             return Ok((cells.as_ptr().cast::<u8>().cast_mut(), len, false));
         }
         let path = self.block_path(handle.slot, handle.generation);
+        if slot.name[0].load(SC) != 0 {
+            self.make_block(handle, len)?; // by whoever maps it first: it is zero in any case
+        }
         let file =
             memory::open(&path, false).map_err(|e| Error::corrupt(format!("cannot open {}: {e}", path.display())))?;
         if file.metadata().map_or(0, |m| m.len()) < len as u64 {

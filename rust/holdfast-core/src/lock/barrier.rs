@@ -3,9 +3,11 @@
 //! ```text
 //! word, seat   a mutex over the rest, as in `mutex.rs`
 //! cells        pairs: [owner id, 0 if unused] [state: WAITING | PASSED | BROKEN, index << 2]
-//! count        bit 0: broken         maximum   parties         gate   counts releases; all sleepers sleep on it
+//! count        bit 0: broken | bit 1: opening     maximum   parties     gate   counts releases; all sleepers sleep on it
 //! signalled    owner id of the last party while it runs the action, else 0
 //! ```
+//! Opening and breaking are decided by one write, the bit in `count`; handing out the verdicts follows from it. Whoever
+//! takes the mutex first finishes what a dead party had decided, so a kill half way never divides a round.
 //! Each waiter finds its verdict in its own pair, so rounds cannot be confused. Waiters look at every heartbeat whether
 //! one of the others is dead, and then break the barrier for all.
 
@@ -14,13 +16,16 @@ use crate::arena::layout::Slot;
 use crate::arena::{Me, OwnerState};
 use crate::error::{Error, Result};
 use crate::os::futex::{self, Watch};
-use crate::sync::{AtomicU32, SC};
+use crate::sync::{broken, AtomicU32, SC};
 use crate::wait::{Heart, Patience, Waited};
 
 const WAITING: u32 = 1;
 const PASSED: u32 = 2;
 const BROKEN: u32 = 3;
 const BROKEN_FLAG: u32 = 1;
+const OPENING_FLAG: u32 = 2;
+/// Bits of a state that are not the index.
+const STATE: u32 = 3;
 
 /// A barrier in place.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +62,9 @@ impl Barrier<'_> {
     fn locked<T>(&self, me: &Me<'_>, act: impl FnOnce() -> T) -> Result<T> {
         let mut watch = Watch::default();
         mutex::acquire_words(me, &self.slot.word, &self.slot.seat, &mut watch)?;
+        if !broken("roll-forward") {
+            self.finish();
+        }
         let done = act();
         mutex::release_words(me, &self.slot.word);
         Ok(done)
@@ -76,7 +84,7 @@ impl Barrier<'_> {
         for pair in self.pairs() {
             let owner = pair[0].load(SC);
             if Self::is_dead(me, owner) {
-                broke |= pair[1].load(SC) == WAITING;
+                broke |= pair[1].load(SC) & STATE == WAITING;
                 let _ = pair[0].compare_exchange(owner, 0, SC, SC);
             }
         }
@@ -86,26 +94,43 @@ impl Barrier<'_> {
         }
     }
 
+    /// Does the rest of what was decided before.
+    fn finish(&self) {
+        let decided = self.slot.count.load(SC);
+        if decided & OPENING_FLAG != 0 {
+            self.open_now();
+        } else if decided & BROKEN_FLAG != 0 && self.count_waiting() > 0 {
+            self.break_now();
+        }
+    }
+
+    fn open_now(&self) {
+        self.slot.count.fetch_or(OPENING_FLAG, SC);
+        self.verdict_for_all(PASSED);
+        self.slot.signalled.store(0, SC);
+        self.slot.count.fetch_and(!OPENING_FLAG, SC);
+    }
+
     fn break_now(&self) {
         self.slot.count.fetch_or(BROKEN_FLAG, SC);
         self.slot.signalled.store(0, SC);
-        self.verdict_for_all(|_| BROKEN);
+        self.verdict_for_all(BROKEN);
     }
 
-    fn verdict_for_all(&self, verdict: impl Fn(u32) -> u32) {
-        let mut index = 0;
-        for pair in self.pairs() {
-            if pair[0].load(SC) != 0 && pair[1].load(SC) == WAITING {
-                pair[1].store(verdict(index), SC);
-                index += 1;
-            }
+    fn waiting_pairs(&self) -> impl Iterator<Item = &[AtomicU32]> {
+        self.pairs().filter(|p| p[0].load(SC) != 0 && p[1].load(SC) & STATE == WAITING)
+    }
+
+    fn verdict_for_all(&self, verdict: u32) {
+        for pair in self.waiting_pairs() {
+            pair[1].store(pair[1].load(SC) & !STATE | verdict, SC);
         }
         self.slot.gate.fetch_add(1, SC);
         futex::wake(&self.slot.gate, u32::MAX);
     }
 
     fn count_waiting(&self) -> u32 {
-        self.pairs().filter(|p| p[0].load(SC) != 0 && p[1].load(SC) == WAITING).count() as u32
+        self.waiting_pairs().count() as u32
     }
 
     /// A party arrives.
@@ -121,13 +146,14 @@ impl Barrier<'_> {
             if self.slot.signalled.load(SC) != 0 {
                 return Arrival::Busy(self.slot.gate.load(SC));
             }
-            if self.count_waiting() + 1 == self.slot.maximum.load(SC) {
+            let index = self.count_waiting();
+            if index + 1 == self.slot.maximum.load(SC) {
                 self.slot.signalled.store(me.id, SC);
                 return Arrival::Last;
             }
             for (i, pair) in self.pairs().enumerate() {
                 if pair[0].load(SC) == 0 {
-                    pair[1].store(WAITING, SC);
+                    pair[1].store(WAITING | index << 2, SC);
                     pair[0].store(me.id, SC);
                     return Arrival::Waits(i);
                 }
@@ -145,8 +171,7 @@ impl Barrier<'_> {
             if self.slot.signalled.load(SC) != me.id {
                 return Verdict::Broken;
             }
-            self.verdict_for_all(|index| PASSED | index << 2);
-            self.slot.signalled.store(0, SC);
+            self.open_now();
             Verdict::Passed(self.slot.maximum.load(SC) - 1)
         })
     }
@@ -183,11 +208,11 @@ impl Barrier<'_> {
     fn verdict(&self, me: &Me<'_>, pair: usize) -> Option<Verdict> {
         let (owner, state) = (&self.cells[2 * pair], &self.cells[2 * pair + 1]);
         let now = state.load(SC);
-        if now == WAITING && owner.load(SC) == me.id {
+        if now & STATE == WAITING && owner.load(SC) == me.id {
             return None;
         }
         let _ = owner.compare_exchange(me.id, 0, SC, SC);
-        Some(if now & 3 == PASSED { Verdict::Passed(now >> 2) } else { Verdict::Broken })
+        Some(if now & STATE == PASSED { Verdict::Passed(now >> 2) } else { Verdict::Broken })
     }
 
     /// Breaks the barrier until it is reset.
@@ -203,8 +228,13 @@ impl Barrier<'_> {
     /// # Errors
     /// HF504 if the arena is damaged.
     pub fn give_up(&self, me: &Me<'_>, pair: Option<usize>) -> Result<Verdict> {
-        self.abort(me)?;
-        Ok(pair.and_then(|pair| self.verdict(me, pair)).unwrap_or(Verdict::Broken))
+        self.locked(me, || {
+            if let Some(verdict) = pair.and_then(|pair| self.verdict(me, pair)) {
+                return verdict;
+            }
+            self.break_now();
+            pair.and_then(|pair| self.verdict(me, pair)).unwrap_or(Verdict::Broken)
+        })
     }
 
     /// Makes the barrier new: parties that wait are told that it broke.
