@@ -133,7 +133,7 @@ class ForeignReleaseWarning(HoldfastWarning, RuntimeWarning):
     holder: int | None = None
 
 
-class NotHeld(HoldfastError, ValueError):
+class NotHeld(HoldfastError, ValueError, RuntimeError):
     """A lock or semaphore was released too many times: nobody holds it."""
 
     code = "HF103"
@@ -157,7 +157,7 @@ class BadTimeout(HoldfastError, ValueError):
     code = "HF106"
 
 
-class NotOwner(HoldfastError, AssertionError):
+class NotOwner(HoldfastError, AssertionError, RuntimeError):
     """An operation that only the holder may do was tried by somebody else."""
 
     code = "HF107"

@@ -12,10 +12,12 @@ import mmap
 import os
 import types
 from _posixshmem import shm_open, shm_unlink  # type: ignore[import-not-found]
+from multiprocessing import resource_tracker
 from multiprocessing import shared_memory as _std
 from typing import TYPE_CHECKING, Any
 
 from holdfast import ownership
+from holdfast.errors import ArenaFull, HoldfastError
 
 __all__ = ["ShareableList", "SharedMemory"]
 
@@ -29,12 +31,15 @@ class SharedMemory(_std.SharedMemory):
         name: of the block; by default a new one is made up.
         create: whether to make the block, or attach to one that exists.
         size: in bytes, of a new block; it may be rounded up to whole pages.
-        track: if false, a new block belongs to nobody and lives until somebody unlinks it.
+        track: if false, a new block belongs to nobody and lives until somebody unlinks it. If it is given as true, the
+            standard library's resource tracker is told of an attached block, as Python 3.13 documents: it destroys the
+            block when this program ends.
 
     Raises:
         ValueError: a bad size, or no name to attach to.
         FileExistsError: `create`, and the name is in use.
         FileNotFoundError: there is no block of this name.
+        ArenaFull: no space for a new block; it is taken at once, so that no later write can fail.
 
     Example:
         >>> from holdfast.shared_memory import SharedMemory
@@ -50,7 +55,9 @@ class SharedMemory(_std.SharedMemory):
         _mode: int
         _prepend_leading_slash: bool
 
-    def __init__(self, name: str | None = None, create: bool = False, size: int = 0, *, track: bool = True) -> None:
+    def __init__(
+        self, name: str | None = None, create: bool = False, size: int = 0, *, track: bool | None = None
+    ) -> None:
         if not size >= 0:
             message = "'size' must be a positive integer"
             raise ValueError(message)
@@ -62,10 +69,13 @@ class SharedMemory(_std.SharedMemory):
         if name is None and not self._flags & os.O_EXCL:
             message = "'name' can only be None if create=True"
             raise ValueError(message)
-        self._track = track
+        self._track = track is not False
+        self._told_tracker = bool(track) and not create
         if name is not None:
             self._name: str = "/" + name if self._prepend_leading_slash else name
             self._fd = self._create(self._name, size) if create else self._attach(self._name)
+            if self._told_tracker:
+                resource_tracker.register(self._name, "shared_memory")
         else:
             self._create_somewhere(size)
         self._map()
@@ -98,7 +108,7 @@ class SharedMemory(_std.SharedMemory):
         except OSError:
             return self._create_named(name, size)
         try:
-            os.ftruncate(fd, size)
+            _take_space(fd, size)
             self._inode = os.fstat(fd).st_ino
             if self._track:
                 ownership.claim(name, self._inode)
@@ -108,7 +118,9 @@ class SharedMemory(_std.SharedMemory):
             os.close(fd)
             if self._track:
                 ownership.drop(name, self._inode)
-            if error.errno in (errno.ENOSPC, errno.EEXIST):
+            if isinstance(error, HoldfastError):
+                raise
+            if error.errno == errno.EEXIST:
                 raise OSError(error.errno, os.strerror(error.errno), name) from None
             return self._create_named(name, size)
         return fd
@@ -117,7 +129,7 @@ class SharedMemory(_std.SharedMemory):
         """Make the block as the standard library does, where the better way does not work; its descriptor."""
         fd: int = shm_open(name, self._flags, mode=self._mode)
         try:
-            os.ftruncate(fd, size)
+            _take_space(fd, size)
         except OSError:
             os.close(fd)
             shm_unlink(name)
@@ -145,8 +157,31 @@ class SharedMemory(_std.SharedMemory):
         """
         if self._name:
             shm_unlink(self._name)
+            if self._told_tracker:
+                resource_tracker.unregister(self._name, "shared_memory")
             if self._track:
                 ownership.drop(self._name, self._inode)
+
+
+def _take_space(fd: int, size: int) -> None:
+    """Give a new block its memory now: in a full file system, touching it later would be SIGBUS.
+
+    Args:
+        fd: its descriptor.
+        size: in bytes.
+
+    Raises:
+        ArenaFull: there is no space.
+    """
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EFBIG):
+            raise
+        message = (
+            f"no space for {size} bytes of shared memory in {_FOLDER} ({error.strerror}); free some or make it larger"
+        )
+        raise ArenaFull(message) from None
 
 
 def _path(name: str) -> str:

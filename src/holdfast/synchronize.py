@@ -280,9 +280,15 @@ class Event(_Shared, _core.Event):
         return cls._make(_KIND["Event"], 0, name, 0, 0, 0)
 
     def __repr__(self) -> str:
-        """What it is, whether it is set, and how many wait."""
-        text = super().__repr__()
-        return text.replace("unset", "set", 1) if "[HF" not in text and self.is_set() else text
+        """What it is, how many wait, and whether it is set; the form of ``threading.Event``."""
+        from holdfast.errors import HoldfastError
+
+        try:
+            now, state = self.stats(), "set" if self.is_set() else "unset"
+        except HoldfastError as error:
+            return f"<Event at {id(self):#x} {error}>"
+        words = [f"<Event at {id(self):#x}", repr(now.name) if now.name else "", f"{len(now.waiters)} waiting,", state]
+        return " ".join(word for word in words if word) + ">"
 
 
 class Condition(_Shared, _core.Condition):

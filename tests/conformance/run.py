@@ -103,8 +103,18 @@ def run_all(runner: Runner, chosen: list[TestClass], *, holdfast: bool) -> dict[
 class Judge:
     """Decides for each outcome whether it counts against holdfast, by repeating tests with and without it."""
 
-    def __init__(self, runner: Runner, chosen: list[TestClass]) -> None:
+    def __init__(self, runner: Runner, chosen: list[TestClass], results: dict[str, Outcome]) -> None:
         self.runner = runner
+        self.skipped = [
+            dataclasses.replace(each, tests=tests)
+            for each in chosen
+            if (
+                tests := tuple(
+                    t for t, full in zip(each.tests, each.ids(), strict=True) if results[full].outcome == "skipped"
+                )
+            )
+        ]
+        self.plain: dict[str, str] = {}
         self.home = {
             full: dataclasses.replace(each, tests=(test,))
             for each in chosen
@@ -116,12 +126,20 @@ class Judge:
         outcomes = self.runner.run(self.home[test], holdfast=holdfast)
         return next((name.outcome for name in outcomes.values() if name.outcome in BAD), outcomes[test].outcome)
 
+    def plain_skips(self, test: str) -> str:
+        """Return how a skipped test ends without holdfast; all skipped tests of its class are run at once."""
+        if test not in self.plain:
+            (its_class,) = [each for each in self.skipped if test in each.ids()]
+            outcomes = self.runner.run(its_class, holdfast=False)
+            self.plain |= {name: outcome.outcome for name, outcome in outcomes.items()}
+        return self.plain[test]
+
     def verdict(self, test: str, outcome: Outcome) -> str | None:  # noqa: PLR0911  (one return for each verdict)
         """Return what is said about a test that failed or was skipped; None if nothing is to be said."""
         if test not in self.home:
             return "counts: fixture or aftermath" if outcome.outcome in BAD else None
         if outcome.outcome == "skipped":
-            plain = self.alone(test, holdfast=False)
+            plain = self.plain_skips(test)
             return None if plain == "skipped" else f"counts: skipped only with holdfast (without: {plain})"
         if outcome.outcome not in BAD:
             return None
@@ -170,7 +188,7 @@ def measure(runner: Runner, options: argparse.Namespace) -> bool:
         return False
     chosen = choose(runner.classes(), options)
     results = run_all(runner, chosen, holdfast=holdfast)
-    judge = Judge(runner, chosen)
+    judge = Judge(runner, chosen, results)
     verdicts: dict[str, str] = {}
     for test, outcome in results.items():
         said = judge.verdict(test, outcome) if holdfast else (outcome.outcome if outcome.outcome in BAD else None)
@@ -178,6 +196,9 @@ def measure(runner: Runner, options: argparse.Namespace) -> bool:
             verdicts[test] = said
     version = runner.environment.version
     fine = report(results, verdicts, options, version)
+    for end in exceptions.EXCEPTIONS:
+        if holdfast and not options.quick and not options.only and not any(test.endswith(end) for test in verdicts):
+            print(f"exception not needed with this interpreter: {end}")
     for line in runner.leftovers:
         print(f"left running, killed: {line}")
     if options.json is not None:

@@ -111,6 +111,7 @@ class Runner:
         scratch = Path(tempfile.mkdtemp(prefix="hfc-", dir="/tmp"))
         out, log = scratch / "events", scratch / "output"
         extra = ["--holdfast", "--switch", SWITCH] if holdfast else []
+        extra += ["--longest", str(self.timeout / 2)]
         command = [str(self.environment.python), str(WORKER), "--out", str(out), *extra, *arguments]
         out.touch()
         try:

@@ -154,6 +154,17 @@ def probe(recorder: Recorder) -> None:
     recorder.note(event="end", test=PROBE, outcome="failed" if bad else "passed", detail=str(bad), seconds=0)
 
 
+def shorten(longest: float) -> None:
+    """Let no time of the suite exceed ``longest`` seconds, as regrtest's ``--timeout`` does.
+
+    ThreadPool's test_terminate sleeps for the longest of them whenever a worker is quicker than ``terminate()``.
+    """
+    from test import support  # type: ignore[import-not-found,unused-ignore]
+
+    for name in ("LOOPBACK_TIMEOUT", "INTERNET_TIMEOUT", "SHORT_TIMEOUT", "LONG_TIMEOUT"):
+        setattr(support, name, min(getattr(support, name), longest))
+
+
 def run(options: argparse.Namespace, out: TextIO) -> None:
     """Run the chosen tests of one class in this process."""
     recorder = Recorder(out)
@@ -162,6 +173,7 @@ def run(options: argparse.Namespace, out: TextIO) -> None:
 
         holdfast.install()
         os.environ[options.switch] = "1"
+    shorten(options.longest)
     if options.probe:
         probe(recorder)
     else:
@@ -179,6 +191,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--probe", action="store_true")
     parser.add_argument("--holdfast", action="store_true")
     parser.add_argument("--switch", default="")
+    parser.add_argument("--longest", type=float, default=300.0)
     parser.add_argument("--module", default="")
     parser.add_argument("--name", default="")
     parser.add_argument("tests", nargs="*")

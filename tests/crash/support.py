@@ -24,7 +24,6 @@ METHODS = ("fork", "spawn", "forkserver")
 MODES = ("run", "import")
 PROGRAMS = Path(__file__).with_name("programs")
 WATCHDOG = 120.0
-CONTROLS = os.environ.get("HOLDFAST_CONTROLS") == "1"
 
 
 def command(name: str, mode: str, workplace: Path) -> list[str]:

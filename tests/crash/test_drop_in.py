@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from process_tree import mapped_elsewhere, shared_files
-from support import CONTROLS, METHODS, MODES, alive, command, eventually, running
+from support import METHODS, MODES, alive, command, eventually, running
 
 SIMPLE = ["waiter_killed.py", "event_in_handler.py", "barrier_party_killed.py"]
 GONE = 10.0  # seconds: generous watchdog over the promise of 2 s
@@ -120,15 +120,3 @@ def test_group_killed_next_program_leaves_nothing(mode: str, method: str, tmp_pa
         assert (out, err) == ("OK", "")
     assert not dead & set(home.iterdir())
     assert not shared_files() - before - mapped_elsewhere()
-
-
-@pytest.mark.skipif(not CONTROLS, reason="a control: set HOLDFAST_CONTROLS=1 to see the standard library fail")
-@pytest.mark.parametrize("name", ["holder_killed.py", *SIMPLE, "travels.py pool", "travels.py queue"])
-def test_program_without_holdfast_is_not_ok(name: str, mode: str, method: str, tmp_path: Path) -> None:
-    """The pains are real: the same programs fail with the standard library alone."""
-    if mode != "run":
-        pytest.skip("one control is enough")
-    program_name, *more = name.split()
-    argv = [*command(program_name, "plain", tmp_path), method, *more]
-    with running(argv, {"STEPS_WATCHDOG": "8"}) as program:
-        assert not program.line().startswith("OK")

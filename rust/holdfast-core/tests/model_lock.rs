@@ -185,7 +185,9 @@ fn releaser_dies_after_release() -> World {
             let _ = mutex::release(s.stage.people[1].id, &s.stage.slot(1).word);
         }
         2 => {
-            while s.released.get() == 0 || s.stage.lives(1) && s.stage.slot(2).word.load(SC) & OWNER_MASK == s.stage.people[0].id {
+            while s.released.get() == 0
+                || s.stage.lives(1) && s.stage.slot(2).word.load(SC) & OWNER_MASK == s.stage.people[0].id
+            {
                 model::yield_now();
             }
             // A second releaser, so that the lock is free whenever the first was killed.

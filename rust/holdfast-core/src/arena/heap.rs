@@ -195,6 +195,10 @@ impl Arena {
                 return Ok(());
             }
             self.clear_reach(me, handle.slot);
+            // Whoever dropped the object that is there now may have seen our bit and left it to us.
+            if !broken("stale-reach") {
+                self.reclaim_if_unreachable(handle.slot);
+            }
             return Err(Error::gone());
         }
     }

@@ -231,6 +231,14 @@ pub struct Slot {
     pub name: [AtomicU32; 8],
 }
 
+impl Slot {
+    /// The same words as a seat has them.
+    pub(super) const fn as_seat(&self) -> &Seat {
+        // SAFETY: slot and seat have one size and alignment (asserted below), and all fields of both are atomic words.
+        unsafe { &*core::ptr::from_ref(self).cast::<Seat>() }
+    }
+}
+
 /// Bits of [`Slot::flags`].
 pub mod flag {
     /// Refuse a release by somebody who does not hold it.

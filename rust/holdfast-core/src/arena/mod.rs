@@ -129,8 +129,7 @@ impl Arena {
         if slot.state.load(SC) & 0xff != layout::kind::SEAT {
             return None;
         }
-        // SAFETY: a seat has the size and alignment of a slot, and all fields of both are atomics.
-        Some(unsafe { &*core::ptr::from_ref(slot).cast::<Seat>() })
+        Some(slot.as_seat())
     }
 
     /// Row of the reach bitmaps: which units of `chunk` process `index` can reach.

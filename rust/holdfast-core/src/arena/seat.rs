@@ -6,11 +6,11 @@
 //! ```
 //! A seat is freed when its thread ends holding nothing, or by the sweep of its dead process once no lock names it.
 
-use super::layout::{kind, read_text, write_text, Seat};
+use super::layout::{kind, read_text, write_text, Seat, Slot};
 use super::Arena;
 use crate::error::Result;
 use crate::os::identity;
-use crate::sync::SC;
+use crate::sync::{broken, SC};
 
 /// Owner id of a holder that died and whose seat was swept.
 pub const ORPHAN: u32 = OWNER_MASK;
@@ -51,12 +51,23 @@ impl Arena {
     pub(super) fn take_seat(&self, thread_name: &str) -> Result<u32> {
         let process = self.my_process()?;
         let generation = self.process(process).map_or(0, |r| r.generation.load(SC));
-        let id = self.allocate(kind::SEAT, 0, |_| {})?;
+        let fill = |slot: &Slot| {
+            let seat = slot.as_seat();
+            seat.tid.store(identity::thread_id(), SC);
+            seat.generation.store(generation, SC);
+            write_text(&seat.name, thread_name);
+            seat.process.store(process, SC);
+        };
+        // Filled before it can be seen: a sweep takes a seat without a process for one of process 0, which may be dead.
+        let id = self.allocate(kind::SEAT, 0, |slot| {
+            if !broken("seat-filled-first") {
+                fill(slot)
+            }
+        })?;
         let Some(seat) = self.seat(id) else { return Err(crate::Error::corrupt("seat")) };
-        seat.tid.store(identity::thread_id(), SC);
-        seat.generation.store(generation, SC);
-        write_text(&seat.name, thread_name);
-        seat.process.store(process, SC);
+        if let (true, Some(slot)) = (broken("seat-filled-first"), self.slot(id)) {
+            fill(slot);
+        }
         Ok(owner_id(id, seat.life.load(SC)))
     }
 
