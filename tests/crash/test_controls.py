@@ -1,4 +1,4 @@
-"""Controls: without holdfast the programs of this folder are not OK. So the pains are real, and the programs can tell."""
+"""Controls: without holdfast the programs of this folder are not OK: the pains are real, and the programs can tell."""
 
 from __future__ import annotations
 

@@ -81,28 +81,18 @@ unsafe extern "C-unwind" fn arrive(object: Object, args: *const Object, count: f
         match got {
             Ok(Some(Ok(value))) => Ok(number(value)),
             Ok(Some(Err(e))) => Err(raise(&e)),
-            Ok(None) => {
-                barrier.abort(&me).map_err(|e| raise(&e))?;
-                forget(&barrier, &me, pair)?;
-                Ok(number(TIMED_OUT))
-            }
+            // Too late, or a signal handler raised: leave, and break the barrier unless all passed at that very moment.
+            Ok(None) => Ok(number(match barrier.give_up(&me, pair).map_err(|e| raise(&e))? {
+                Verdict::Passed(index) => i64::from(index),
+                Verdict::Broken => TIMED_OUT,
+            })),
             Err(raised) => {
-                let _ = barrier.abort(&me);
-                let _ = forget(&barrier, &me, pair);
+                let _ = barrier.give_up(&me, pair);
                 Err(raised)
             }
         }
     };
     py::give(act(this))
-}
-
-/// Reads the verdict of a pair that is given up, which frees it.
-fn forget(barrier: &Barrier<'_>, me: &holdfast_core::Me<'_>, pair: Option<usize>) -> PyResult<()> {
-    if let Some(at) = pair {
-        let mut patience = holdfast_core::wait::Patience { deadline: Some(0), beat: &mut || false };
-        barrier.wait(me, at, &mut patience).map_err(|e| raise(&e))?;
-    }
-    Ok(())
 }
 
 trait IntoResult {

@@ -265,9 +265,3 @@ impl Barrier<'_> {
         self.slot.count.load(SC) & BROKEN_FLAG != 0
     }
 }
-
-/// The error for more parties than a barrier can have.
-#[must_use]
-pub fn too_many_parties(most: usize) -> Error {
-    Error::new("HF112", format!("a barrier has at most {most} parties"))
-}

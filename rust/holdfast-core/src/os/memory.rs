@@ -78,9 +78,8 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     let c_path = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other);
     let (from, to) = (c_path(from)?, c_path(to)?);
     // SAFETY: both paths are zero-terminated and outlive the call.
-    let done = unsafe {
-        libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::RENAME_NOREPLACE)
-    };
+    let done =
+        unsafe { libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::RENAME_NOREPLACE) };
     if done == 0 {
         Ok(())
     } else {
