@@ -34,7 +34,16 @@ pub struct Base {
     pub dead_pid: Cell<u32>,
     /// The thread that used it last.
     last_user: Cell<Remembered>,
+    /// When it was last got after a conflict (CLOCK_MONOTONIC nanoseconds).
+    last_won: Cell<u64>,
+    /// Conflicts for which it still counts as fought over.
+    fights: Cell<u8>,
 }
+
+/// A process that meets the next conflict so soon after it got the lock takes and gives it without a pause (nanoseconds).
+const NO_PAUSE_NS: u64 = 2_000;
+/// Conflicts until that is looked at again.
+const FIGHTS: u8 = 16;
 
 /// The object behind `self`.
 ///
@@ -98,6 +107,23 @@ impl Base {
         true
     }
 
+    /// Whether this process and others take and give the lock without a pause. Called at each conflict.
+    pub fn is_fought_over(&self) -> bool {
+        if self.fights.get() == 0 {
+            if clock::now_ns().wrapping_sub(self.last_won.get()) >= NO_PAUSE_NS {
+                return false;
+            }
+            self.fights.set(FIGHTS);
+        }
+        self.fights.set(self.fights.get() - 1);
+        true
+    }
+
+    /// Notes that the lock was got after a conflict.
+    pub fn won(&self) {
+        self.last_won.set(clock::now_ns());
+    }
+
     /// The place that waits here now, as a number.
     pub fn waiting_place(&self, me: &Me<'_>) -> u32 {
         let instruction = crate::site::instruction();
@@ -136,6 +162,8 @@ impl Base {
         self.last_site.set((0, 0));
         self.last_wait.set((0, 0));
         self.last_user.set(Remembered::default());
+        self.last_won.set(0);
+        self.fights.set(0);
         Ok(())
     }
 

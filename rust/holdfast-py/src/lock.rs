@@ -148,26 +148,38 @@ fn acquire_slow<K: Kind>(this: &Base, limit: Limit) -> PyResult<bool> {
             let place = this.waiting_place(&me);
             // Relaxed: only a hint when to try.
             let free = || slot.word.load(Ordering::Relaxed) & OWNER_MASK == 0;
-            let got = waiting::block(&me, limit, &this.spin, free, |patience| {
-                if let Some(taken) = mutex::try_acquire(&me, &slot.word) {
-                    return Waited::Done(taken);
-                }
-                if patience.deadline == Some(0) {
-                    return Waited::TimedOut;
-                }
-                let _shown = Waiting::show(&me, this.handle.get().slot, place);
-                mutex::acquire_slow(&me, &slot.word, &slot.seat, patience)
-            })?;
-            if got.is_some() && K::REENTRANT {
-                slot.count.store(0, SC);
+            let mut got = None;
+            if this.is_fought_over() {
+                got = waiting::nap(limit, free, || mutex::try_acquire(&me, &slot.word));
             }
+            if got.is_none() {
+                got = waiting::block(&me, limit, &this.spin, free, |patience| {
+                    if let Some(taken) = mutex::try_acquire(&me, &slot.word) {
+                        return Waited::Done(taken);
+                    }
+                    if patience.deadline == Some(0) {
+                        return Waited::TimedOut;
+                    }
+                    let _shown = Waiting::show(&me, this.handle.get().slot, place);
+                    mutex::acquire_slow(&me, &slot.word, &slot.seat, patience)
+                })?;
+            }
+            this.won();
             got
         }
     };
+    took_over_or_free::<K>(this, &me, slot, got)
+}
+
+/// The end of an acquire that was not quick: notes who holds the lock now, tells of a dead holder.
+fn took_over_or_free<K: Kind>(this: &Base, me: &Me<'_>, slot: &Slot, got: Option<Taken>) -> PyResult<bool> {
     this.arena().check().map_err(|e| py::raise_core(&e))?;
     let Some(taken) = got else { return Ok(false) };
     let place = slot.site.load(SC);
-    note_level::<K>(this, &me, slot);
+    if K::REENTRANT && matches!(taken, Taken::FromDead(_)) {
+        slot.count.store(0, SC);
+    }
+    note_level::<K>(this, me, slot);
     if let Taken::FromDead(owner) = taken {
         report_death(this, slot, owner, place, || {
             me.gave();

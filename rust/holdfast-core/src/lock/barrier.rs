@@ -14,7 +14,7 @@
 use super::mutex;
 use crate::arena::layout::Slot;
 use crate::arena::{Me, OwnerState};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::os::futex::{self, Watch};
 use crate::sync::{broken, AtomicU32, SC};
 use crate::wait::{Heart, Patience, Waited};
