@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _HEADER = struct.Struct("=c7xQQ")
 _VALUE, _EXCEPTION, _LOST = b"V", b"E", b"L"
+_PLAIN = frozenset((bool, bytes, float, int, str))  # types that pickle the same everywhere
+_PAGE = 4096
 _SPARES = 8  # making and destroying a file costs as much as a tenth of a fork
 
 _open: set[int] = set()  # every file of this process, spare ones too
@@ -118,6 +120,12 @@ class Outcome:
             self._lose(f"the exception {name}: {said} cannot be pickled ({reason})\n\n{text}")
 
     def _write(self, kind: bytes, about: tuple[str, ...], content: object) -> None:
+        if type(content) in _PLAIN:
+            payload, description = pickle.dumps(content, pickle.HIGHEST_PROTOCOL), pickle.dumps(about)
+            whole = _HEADER.pack(kind, len(description), len(payload)) + description + payload
+            if len(whole) <= _PAGE:  # a write within one page is whole or not there at all
+                os.pwrite(self.fd, whole, 0)
+                return
         from multiprocessing.reduction import ForkingPickler  # noqa: PLC0415 - not needed for None
 
         description = pickle.dumps(about)

@@ -1,16 +1,17 @@
 """Named objects: one object for every process of a user, whatever its kind."""
 
-import holdfast
 import pytest
+
+import holdfast
 from holdfast import errors
 
 KINDS = {
-    "Lock": lambda name: holdfast.Lock(name),
-    "RLock": lambda name: holdfast.RLock(name),
-    "RWLock": lambda name: holdfast.RWLock(name),
+    "Lock": holdfast.Lock,
+    "RLock": holdfast.RLock,
+    "RWLock": holdfast.RWLock,
     "Semaphore": lambda name: holdfast.Semaphore(2, name=name),
     "BoundedSemaphore": lambda name: holdfast.BoundedSemaphore(2, name=name),
-    "Event": lambda name: holdfast.Event(name),
+    "Event": holdfast.Event,
     "Condition": lambda name: holdfast.Condition(name=name),
     "Barrier": lambda name: holdfast.Barrier(2, name=name),
     "Value": lambda name: holdfast.Value("i", name=name),

@@ -70,6 +70,11 @@ impl Arena {
         if free * 16 > total && self.search(class, private) {
             return Ok(());
         }
+        // Each time the arena is about to double, pickles that nobody loaded for an hour give up their objects.
+        let chunks = self.chunk_count();
+        if chunks >= 8 && chunks.is_power_of_two() && self.expire_travellers() > 0 && self.search(class, private) {
+            return Ok(());
+        }
         match self.add_chunk(class, private) {
             Ok(()) => Ok(()),
             Err(e) => {
