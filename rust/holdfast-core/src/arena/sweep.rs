@@ -9,7 +9,11 @@
 use super::layout::{kind, phase, process_state, state, Slot, PROCESSES, ROW};
 use super::{Arena, OwnerState};
 use crate::lock::orphan;
+use crate::os::memory;
 use crate::sync::SC;
+
+/// Stands in the sweep lock for a process that has no record: a number no record has.
+const UNSEATED: u32 = PROCESSES as u32;
 
 impl Arena {
     /// Gives back what dead processes left; the number of process records freed. Does nothing if somebody else sweeps.
@@ -19,7 +23,7 @@ impl Arena {
         let mine = me + 1;
         loop {
             let holder = lock.load(SC);
-            if holder != 0 && (holder == mine || self.is_process_alive(holder - 1, true)) {
+            if holder != 0 && (holder == mine || self.is_sweeper_alive(holder)) {
                 return 0;
             }
             if lock.compare_exchange(holder, mine, SC, SC).is_ok() {
@@ -31,18 +35,32 @@ impl Arena {
         freed
     }
 
-    /// A process that has no record yet sweeps to get one.
+    /// A process that has no record yet sweeps to get one. It cannot put a record into the lock word, so it also locks the
+    /// file; others find it alive by that.
     fn sweep_unseated(&self) -> usize {
         let lock = &self.header().sweep.word;
         let holder = lock.load(SC);
-        let free = holder == 0 || !self.is_process_alive(holder - 1, true);
-        if free && lock.compare_exchange(holder, PROCESSES as u32, SC, SC).is_ok() {
-            // PROCESSES names no record, so a death in here leaves a lock that everybody may take.
-            let freed = self.sweep_dead();
-            let _ = lock.compare_exchange(PROCESSES as u32, 0, SC, SC);
-            return freed;
+        if holder != 0 && self.is_sweeper_alive(holder) {
+            return 0;
         }
-        0
+        let Some(file) = self.private.lock().file.as_ref().and_then(|f| f.try_clone().ok()) else { return 0 };
+        if !memory::start_unseated_sweep(&file) {
+            return 0;
+        }
+        let mut freed = 0;
+        if lock.compare_exchange(holder, UNSEATED, SC, SC).is_ok() {
+            freed = self.sweep_dead();
+            let _ = lock.compare_exchange(UNSEATED, 0, SC, SC);
+        }
+        memory::end_unseated_sweep(&file);
+        freed
+    }
+
+    fn is_sweeper_alive(&self, holder: u32) -> bool {
+        if holder == UNSEATED {
+            return self.private.lock().file.as_ref().is_some_and(memory::is_unseated_sweep_running);
+        }
+        self.is_process_alive(holder - 1, true)
     }
 
     fn sweep_dead(&self) -> usize {

@@ -144,6 +144,34 @@ pub fn claim_unused(file: &File) -> bool {
     unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }
 }
 
+fn sweeper_lock(file: &File, command: libc::c_int, kind: libc::c_int) -> Option<libc::c_int> {
+    // SAFETY: zero is a valid (empty) flock, filled below.
+    let mut lock: libc::flock = unsafe { core::mem::zeroed() };
+    lock.l_type = kind as libc::c_short;
+    lock.l_whence = libc::SEEK_SET as libc::c_short;
+    lock.l_len = 1;
+    // SAFETY: plain system call on an open descriptor; `lock` is valid for reads and writes.
+    let done = unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) };
+    (done == 0).then_some(libc::c_int::from(lock.l_type))
+}
+
+/// Tries to become the one sweeper that has no process record; the kernel ends it with the process.
+#[must_use]
+pub fn start_unseated_sweep(file: &File) -> bool {
+    sweeper_lock(file, libc::F_OFD_SETLK, libc::F_WRLCK).is_some()
+}
+
+/// Ends what [`start_unseated_sweep`] began.
+pub fn end_unseated_sweep(file: &File) {
+    sweeper_lock(file, libc::F_OFD_SETLK, libc::F_UNLCK);
+}
+
+/// Whether another process sweeps without a record.
+#[must_use]
+pub fn is_unseated_sweep_running(file: &File) -> bool {
+    sweeper_lock(file, libc::F_OFD_GETLK, libc::F_WRLCK).is_some_and(|kind| kind != libc::F_UNLCK)
+}
+
 /// Whether the file still has a name.
 #[must_use]
 pub fn has_name(file: &File) -> bool {
