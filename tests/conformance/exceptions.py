@@ -8,8 +8,6 @@ from __future__ import annotations
 
 LIMIT = 12
 
-_COUNTERS = "reads cond._sleeping_count, _woken_count and _wait_semaphore; holdfast keeps a list of waiters instead"
-
 EXCEPTIONS: dict[str, str] = {
     "TestResourceTracker.test_resource_tracker": (
         "reads lock._semlock.name and unlinks the named semaphore behind it; a holdfast lock has none that could leak"
@@ -18,9 +16,6 @@ EXCEPTIONS: dict[str, str] = {
         "kills the process of resource_tracker._resource_tracker._pid and expects the next semaphore to start another;"
         " holdfast's semaphores need no tracker"
     ),
-    "WithProcessesTestCondition.test_notify": _COUNTERS,
-    "WithProcessesTestCondition.test_notify_all": _COUNTERS,
-    "WithProcessesTestCondition.test_notify_n": _COUNTERS,
     "WithManagerTestEvent.test_repr": (
         "expects the repr of a proxy; a manager hands out the plain event, whose repr is that of the processes' test"
     ),
