@@ -193,6 +193,12 @@ def home_arena() -> str | None:
 def join_arena(name: str, /) -> None:
     """Makes the named arena this process's home. Raises: UnknownArena and as `_Slot._make`."""
 
+def directory() -> str:
+    """The directory of the arenas, decided at its first use."""
+
+def set_directory(path: str, /) -> None:
+    """Decides the directory of the arenas: that of the program this process belongs to."""
+
 def set_process_name(name: str, /) -> None:
     """How reports call this process."""
 

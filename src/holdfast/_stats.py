@@ -77,7 +77,7 @@ def person(who: "Holder") -> str:
     if not who.pid:
         return "a dead process"
     process = f" ({who.process})" if who.process else ""
-    dead = "" if who.alive else ", dead"
+    dead = ", dead" if not who.alive else ", which has ended" if who.thread_gone else ""
     return f"{who.pid}{process} thread {who.thread or who.tid}{dead}"
 
 

@@ -74,7 +74,8 @@ class _Board:
 
     def __reduce__(self) -> tuple[Any, ...]:
         core = sys.modules.get("holdfast._core")
-        arena = core.home_arena() if core is not None else None
+        name = core.home_arena() if core is not None else None
+        arena = None if core is None or name is None else (core.directory(), name)
         reader = reduction.DupFd(lifeline.reader()) if self.dies_with_parent else None
         report = reduction.DupFd(self.outcome.fd) if self.outcome is not None else None
         return board, (self.name, family.descent(), arena, reader, report, self.installed)
@@ -115,7 +116,7 @@ def _unwrapped(process: BaseProcess) -> BaseProcess:
 def board(
     name: str,
     descent: tuple[str, tuple[int, ...]],
-    arena: str | None,
+    arena: tuple[str, str] | None,
     reader: _Handle | None,
     report: _Handle | None,
     installed: bool,
@@ -125,7 +126,7 @@ def board(
     Args:
         name: the process's name.
         descent: the program's token and the pids of the ancestors.
-        arena: the program's home arena, if it has one.
+        arena: directory and name of the program's home arena, if it has one.
         reader: the parent's lifeline, if this process dies with it.
         report: the file that takes the outcome, if anybody may ask for it.
         installed: whether holdfast stands behind ``multiprocessing`` in the parent.
@@ -145,7 +146,8 @@ def board(
     if arena is not None:
         from holdfast import _core  # noqa: PLC0415 - only where the program has an arena
 
-        _core.join_arena(arena)
+        _core.set_directory(arena[0])
+        _core.join_arena(arena[1])
     if installed:
         from holdfast.install import install  # noqa: PLC0415 - as above
 
@@ -198,6 +200,8 @@ def _observed(process: BaseProcess, report: outcome.Outcome | None) -> Callable[
             outcome.without_own_frames(error, run.__code__)
             if report is not None and not isinstance(error, SystemExit):
                 report.put_error(error, _traceback_text(error))
+            elif report is not None and isinstance(error, SystemExit) and not error.code:
+                report.put_value(None)
             raise  # without a frame of ours: a re-raise adds none
 
     return run

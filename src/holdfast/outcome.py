@@ -2,10 +2,11 @@
 
 The child writes what it has (a value, an exception, or why neither can travel) and then, in one small write, the
 header that makes it count. So a huge result never blocks the child as a pipe would, a kill at any instruction leaves
-either nothing or all, and nothing has a name that could be left behind. ``None`` is told by writing nothing.
+either nothing or all, and nothing has a name that could be left behind. The descriptor is checked before it is used:
+the user's code may have closed it, and its number may be another file's by now.
 
-Layout: 1 byte kind (0 nothing yet, V value, E exception, L lost), 7 bytes unused, 8 bytes length of the description,
-8 bytes length of the payload, the description (pickled tuple of plain texts), the payload (pickled).
+Layout: 1 byte kind (0 nothing yet, N None, V value, E exception, L lost), 7 bytes unused, 8 bytes length of the
+description, 8 bytes length of the payload, the description (pickled tuple of plain texts), the payload (pickled).
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 _HEADER = struct.Struct("=c7xQQ")
-_VALUE, _EXCEPTION, _LOST = b"V", b"E", b"L"
+_NONE, _VALUE, _EXCEPTION, _LOST = b"N", b"V", b"E", b"L"
 _PLAIN = frozenset((bool, bytes, float, int, str))  # types that pickle the same everywhere
 _PAGE = 4096
 _SPARES = 8  # making and destroying a file costs as much as a tenth of a fork
 
-_open: set[int] = set()  # every file of this process, spare ones too
-_spare: list[int] = []
+_open: dict[int, tuple[int, int]] = {}  # every file of this process, spare ones too: device and inode
+_spare: list[tuple[int, tuple[int, int]]] = []
 
 
 class RemoteTraceback(Exception):
@@ -63,26 +64,40 @@ class Outcome:
         OSError: no more descriptors or no memory.
     """
 
-    __slots__ = ("fd", "pid")
+    __slots__ = ("fd", "file", "pid")
 
     def __init__(self, fd: int = -1) -> None:
-        if fd < 0:
-            fd = _spare.pop() if _spare else os.memfd_create("holdfast-result")
-        self.fd = fd
         self.pid = os.getpid()
-        _open.add(fd)
+        while fd < 0 and _spare:
+            self.fd, self.file = _spare.pop()
+            if self._is_ours():
+                _open[self.fd] = self.file
+                return
+        self.fd = os.memfd_create("holdfast-result") if fd < 0 else fd
+        self.file = _identity(self.fd)
+        _open[self.fd] = self.file
+
+    def _is_ours(self) -> bool:
+        """Whether the descriptor is still that of the file."""
+        try:
+            return _identity(self.fd) == self.file
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Give the file up; doing so twice is harmless, and so is a copy that a fork has left in a child."""
         fd, self.fd = self.fd, -1
         if fd >= 0 and self.pid == os.getpid():
-            _open.discard(fd)
-            os.close(fd)
+            _open.pop(fd, None)
+            with suppress(OSError):
+                if _identity(fd) == self.file:
+                    os.close(fd)
 
     def recycle(self) -> None:
-        """Give the file up for use by a later process, when the one that had it has ended and wrote nothing."""
-        if len(_spare) < _SPARES:
-            _spare.append(self.fd)
+        """Give the file up for use by a later process, when the one that had it has ended and left ``None``."""
+        if len(_spare) < _SPARES and self._is_ours():
+            os.ftruncate(self.fd, 0)
+            _spare.append((self.fd, self.file))
             self.fd = -1
         else:
             self.close()
@@ -95,7 +110,13 @@ class Outcome:
 
     def put_value(self, value: object) -> None:
         """Leave what ``run()`` returned; if it cannot be pickled, that is what is left."""
-        if value is None or self.pid != os.getpid():  # the user forked within run(), and this is the other process
+        if (
+            self.pid != os.getpid() or not self._is_ours()
+        ):  # the user forked within run(), and this is the other process
+            return
+        if value is None:
+            with suppress(OSError):
+                os.pwrite(self.fd, _HEADER.pack(_NONE, 0, 0), 0)
             return
         name = _type_name(type(value))
         try:
@@ -110,7 +131,7 @@ class Outcome:
             error: the exception.
             text: its traceback.
         """
-        if self.pid != os.getpid():  # as above
+        if self.pid != os.getpid() or not self._is_ours():  # as above
             return
         name, said = _type_name(type(error)), _text(error)
         try:
@@ -143,9 +164,9 @@ class Outcome:
 
     # the parent's side
 
-    def is_empty(self) -> bool:
-        """Whether nothing was written at all."""
-        return os.fstat(self.fd).st_size == 0
+    def is_none(self) -> bool:
+        """Whether ``None`` was left."""
+        return self._is_ours() and os.pread(self.fd, 1, 0) == _NONE
 
     def take(self) -> Account | None:
         """Read what the process left, once, after its end.
@@ -153,7 +174,7 @@ class Outcome:
         Returns:
             What was left, or None if nothing was, or only a part when the process was killed.
         """
-        head = os.pread(self.fd, _HEADER.size, 0)
+        head = os.pread(self.fd, _HEADER.size, 0) if self._is_ours() else b""
         if len(head) < _HEADER.size or head[:1] == b"\0":
             return None
         kind, described, _ = _HEADER.unpack(head)
@@ -172,6 +193,12 @@ class Outcome:
             return Account(lost=_not_rebuilt(kind, about, TypeError(f"got a {type(content).__name__}")))
         content.__cause__ = RemoteTraceback(f'\n"""\n{about[2]}"""')
         return Account(error=content)
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    """Device and inode of an open file."""
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
 
 
 def _not_rebuilt(kind: bytes, about: tuple[str, ...], error: Exception) -> str:
@@ -206,9 +233,9 @@ def take_over(own: Outcome | None) -> None:
     if own is not None:
         own.pid = os.getpid()
         keep = own.fd
-    for fd in _open:
-        if fd != keep:
-            with suppress(OSError):
+    for fd, file in _open.items():
+        with suppress(OSError):
+            if fd != keep and _identity(fd) == file:
                 os.close(fd)
     _open.clear()
     _spare.clear()

@@ -41,6 +41,7 @@ class _Reporting(popen_fork.Popen):
 
     def __init__(self, process_obj: BaseProcess) -> None:
         family.token()
+        _found_arena()
         if getattr(process_obj, "_keeps_outcome", False):
             self._outcome = Outcome()
         launch.outcome = self._outcome
@@ -59,7 +60,8 @@ class _Reporting(popen_fork.Popen):
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         code: int | None = super().poll(flag)
-        if code is not None and self._outcome is not None and self._outcome.is_empty():
+        if code is not None and self._outcome is not None and self._outcome.is_none():
+            self._account = Account()
             self._outcome.recycle()
             self._outcome = None
         return code
@@ -83,6 +85,20 @@ class _Reporting(popen_fork.Popen):
         if self._outcome is not None:
             self._outcome.close()
         super().close()
+
+
+def _found_arena() -> None:
+    """Make the program's arena before its first child: what a child makes then outlives the child.
+
+    A process can be started without it: where there is no room, whoever makes the first lock is told.
+    """
+    from holdfast import _core  # noqa: PLC0415 - most programs start no process before they make a lock
+
+    if _core.home_arena() is None:
+        from holdfast.errors import HoldfastError  # noqa: PLC0415 - as above
+
+        with suppress(HoldfastError):
+            _core.arena_name()
 
 
 def _raise_if_no_room(error: BaseException, name: str) -> None:

@@ -43,13 +43,14 @@ class BaseProcess(_std.BaseProcess):
             timeout: seconds to wait at most; without it, as long as it takes.
 
         Returns:
-            The value. None also if the process ended by itself with exit code 0 before it returned.
+            The value. None also if ``run()`` was left by ``sys.exit(0)``.
 
         Raises:
             BaseException: what ``run()`` raised, with the remote traceback as its ``__cause__``.
             WorkerDied: the process was killed, or ended with an exit code, before it returned.
             ResultTimeout: the process still runs after `timeout` seconds.
-            ResultLost: the value or the exception could not be pickled there or rebuilt here.
+            ResultLost: the value or the exception could not be pickled there or rebuilt here, or the process ended with
+                exit code 0 without leaving any (``os._exit``, ``exec``, a closed descriptor).
             BadTimeout: the timeout is negative or not a number.
             AssertionError: the process was not started, or not by this process.
             ValueError: the process object is closed.
@@ -73,7 +74,8 @@ class BaseProcess(_std.BaseProcess):
         if account is None:
             if code != 0:
                 raise self._death(popen.pid, code)
-            return None
+            how = "os._exit or exec was called, or its descriptors were closed"
+            raise _error(303, f"{self.name} (pid {popen.pid}) ended with exit code 0 and left no result: {how}")
         if account.lost is not None:
             raise _error(303, f"{self.name} (pid {popen.pid}) finished, but {account.lost}")
         if account.error is not None:

@@ -9,7 +9,7 @@ from multiprocessing import sharedctypes as _std
 from multiprocessing.reduction import ForkingPickler
 
 from holdfast import _core
-from holdfast.synchronize import _KIND, RLock, _rebuild, _Shared
+from holdfast.synchronize import _KIND, RLock, _checked, _rebuild, _Shared
 
 TYPE_CHECKING = False
 
@@ -70,7 +70,7 @@ def _rebuild_raw(type_: "Any", block: Block, length: int | None) -> "Any":
 
 
 def _new(type_: "Any", name: str | None = None) -> "Any":
-    return _at(type_, Block._new(max(1, ctypes.sizeof(type_)), name))
+    return _at(type_, Block._new(max(1, ctypes.sizeof(type_)), _checked(name)))
 
 
 def _lock_of(name: str) -> RLock:
@@ -221,7 +221,7 @@ def Value(  # noqa: N802
         if len(args) > 1:
             message = f"{type_.__name__} takes at most 1 argument"
             raise TypeError(message)
-        value = SharedValue._make(_KIND["Value"], 0, name, ord(letter), 0, 0)
+        value = SharedValue._make(_KIND["Value"], 0, _checked(name), ord(letter), 0, 0)
         _check_type(value, letter, name)
         if args:
             with value.get_lock():

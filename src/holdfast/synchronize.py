@@ -55,6 +55,38 @@ def _flags(on_owner_death: str, *, strict: bool) -> int:
     return (_RAISE if on_owner_death == "raise" else 0) | (_STRICT if strict else 0)
 
 
+def _checked(name: str | None) -> str | None:
+    """A name as the core takes it.
+
+    Raises:
+        BadArgument: It is not a text, empty, or has characters that no name can have.
+    """
+    if name is None:
+        return None
+    if not isinstance(name, str) or not name or not name.isprintable():
+        from holdfast.errors import BadArgument
+
+        message = f"a name is a text of at least one printable character, not {name!r}"
+        raise BadArgument(message)
+    return name
+
+
+def _same(made: "Any", name: str | None, **expected: int) -> None:
+    """Checks that an object was made with these parameters, or is new.
+
+    Raises:
+        NameClash: It was found by its name and has others.
+    """
+    if name is not None:
+        info = made._info()
+        for key, value in expected.items():
+            if info[key] != value:
+                from holdfast.errors import NameClash
+
+                message = f"the name {name!r} belongs to a {info['kind']} whose {key} is {info[key]}, not {value}"
+                raise NameClash(message)
+
+
 def _size_class(words: int) -> int:
     for size, room in enumerate(_WORDS):
         if words <= room:
@@ -146,7 +178,7 @@ class Lock(_Shared, _core.Lock):
         cls, name: str | None = None, *, ctx: object = None, on_owner_death: str = "warn", strict: bool = False
     ) -> "Self":
         """Makes the lock, or finds the one of that name."""
-        return cls._make(_KIND["Lock"], 0, name, _flags(on_owner_death, strict=strict), 0, 0)
+        return cls._make(_KIND["Lock"], 0, _checked(name), _flags(on_owner_death, strict=strict), 0, 0)
 
     def _count(self) -> int:
         return self._depth()
@@ -174,7 +206,7 @@ class RLock(_Shared, _core.RLock):
 
     def __new__(cls, name: str | None = None, *, ctx: object = None, on_owner_death: str = "warn") -> "Self":
         """Makes the lock, or finds the one of that name."""
-        return cls._make(_KIND["RLock"], 0, name, _flags(on_owner_death, strict=False), 0, 0)
+        return cls._make(_KIND["RLock"], 0, _checked(name), _flags(on_owner_death, strict=False), 0, 0)
 
     def _count(self) -> int:
         return self._depth()
@@ -225,7 +257,9 @@ class Semaphore(_Shared, _core.Semaphore):
         size = _size_class(value)
         cells = value if size >= 0 else 0
         flags = _flags(on_owner_death, strict=False) | cls._extra
-        return cls._make(_KIND["Semaphore"], max(size, 0), name, flags, value, cells)
+        made = cls._make(_KIND["Semaphore"], max(size, 0), _checked(name), flags, value, cells)
+        _same(made, name, maximum=value, flags=flags)
+        return made
 
     def __repr__(self) -> str:
         """What it is, its value, and who holds permits."""
@@ -277,7 +311,7 @@ class Event(_Shared, _core.Event):
 
     def __new__(cls, name: str | None = None, *, ctx: object = None) -> "Self":
         """Makes the event, or finds the one of that name."""
-        return cls._make(_KIND["Event"], 0, name, 0, 0, 0)
+        return cls._make(_KIND["Event"], 0, _checked(name), 0, 0, 0)
 
     def __repr__(self) -> str:
         """What it is, how many wait, and whether it is set; the form of ``threading.Event``."""
@@ -303,7 +337,8 @@ class Condition(_Shared, _core.Condition):
 
     ``acquire``, ``release`` and ``with`` are those of the lock. ``wait(timeout=None)`` releases it, sleeps until
     notified (False: the time in seconds was over first) and takes it again; ``notify(n=1)`` and ``notify_all()`` wake
-    the longest-waiting. A waiter that is killed is forgotten: nobody ever waits for a sleeper's answer.
+    the longest-waiting, which are told apart up to 2,032 of them. A waiter that is killed is forgotten: nobody ever
+    waits for a sleeper's answer.
 
     Args:
         lock: A holdfast :class:`Lock` or :class:`RLock`; a new ``RLock`` if None.
@@ -332,7 +367,7 @@ class Condition(_Shared, _core.Condition):
 
             message = f"a Condition takes a holdfast Lock or RLock, or a name; not {lock!r} and name {name!r}"
             raise BadArgument(message)
-        condition = cls._make(_KIND["Condition"], 1, name, 0, 0, 0)
+        condition = cls._make(_KIND["Condition"], 2, _checked(name), 0, 0, 0)
         condition._bind(RLock(name=name and f"{name} (its lock)") if lock is None else lock)
         return condition
 
@@ -437,7 +472,8 @@ class Barrier:
             message = f"a barrier has between 1 and {most} parties, not {parties}"
             raise BadArgument(message)
         # Two pairs a party: those of the last round may not have read their verdicts yet.
-        shared = _Parties._make(_KIND["Barrier"], _size_class(4 * parties), name, 0, parties, 0)
+        shared = _Parties._make(_KIND["Barrier"], _size_class(4 * parties), _checked(name), 0, parties, 0)
+        _same(shared, name, maximum=parties)
         self._shared, self._action, self._timeout = shared, action, timeout
 
     def __reduce__(self) -> "tuple[Any, ...]":
@@ -550,7 +586,7 @@ class RWLock(_Shared, _core.RWLock):
 
     def __new__(cls, name: str | None = None, *, ctx: object = None, on_owner_death: str = "warn") -> "Self":
         """Makes the lock, or finds the one of that name."""
-        return cls._make(_KIND["RWLock"], 1, name, _flags(on_owner_death, strict=False), 0, 0)
+        return cls._make(_KIND["RWLock"], 1, _checked(name), _flags(on_owner_death, strict=False), 0, 0)
 
     def read(self) -> "Side":
         """The reading side: a context manager with ``acquire(block, timeout)`` and ``release()``."""
@@ -591,10 +627,10 @@ class all_of:  # noqa: N801 - reads like a verb in `with all_of(a, b):`
     lets go of all and waits for that one. Source: the try-and-back-off algorithm of C++ ``std::lock``.
 
     Args:
-        *locks: Objects with ``acquire(block, timeout)`` and ``release()``; the same lock given twice is taken once.
+        *locks: Holdfast's locks, semaphores, conditions, sides of an RWLock; the same lock given twice is taken once.
 
     Raises:
-        BadArgument: No lock was given.
+        BadArgument: No lock was given, or something else than holdfast's.
 
     Example:
         >>> import holdfast
@@ -608,12 +644,14 @@ class all_of:  # noqa: N801 - reads like a verb in `with all_of(a, b):`
 
     def __init__(self, *locks: "Any") -> None:
         """Names the locks; nothing is taken yet."""
-        unique = {_identity(lock): lock for lock in locks}
-        if not unique:
+        strangers = [lock for lock in locks if not isinstance(lock, (_Shared, Side)) or not hasattr(lock, "acquire")]
+        if strangers or not locks:
             from holdfast.errors import BadArgument
 
-            message = "all_of() needs at least one lock"
+            what = f"; {strangers[0]!r} is none" if strangers else ""
+            message = f"all_of() takes holdfast locks (of an RWLock its read() or write() side), at least one{what}"
             raise BadArgument(message)
+        unique = {_identity(lock): lock for lock in locks}
         # One agreed order, so that two of these seldom get in each other's way.
         self._locks = [unique[key] for key in sorted(unique)]
 

@@ -38,6 +38,7 @@ unsafe extern "C-unwind" fn arrive(object: Object, args: *const Object, count: f
         let limit = waiting::limit(timeout)?;
         let barrier = barrier(this)?;
         let me = this.me()?;
+        let _busy = this.busy();
         let site = this.waiting_place(&me);
         let shown = Waiting::show(&me, this.handle.get().slot, site);
         let mut pair = None;

@@ -38,6 +38,20 @@ pub struct Base {
     last_won: Cell<u64>,
     /// Conflicts for which it still counts as fought over.
     fights: Cell<u8>,
+    /// Threads of this process that wait here.
+    busy: Cell<u32>,
+}
+
+/// While it lives, closing the object does not let go of the slot: a thread waits on its words.
+pub struct Busy<'a>(&'a Base);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.busy.set(self.0.busy.get() - 1);
+        if self.0.busy.get() == 0 && self.0.slot.get().is_null() {
+            self.0.arena().let_go(self.0.handle.get().slot);
+        }
+    }
 }
 
 /// A process that meets the next conflict so soon after it got the lock takes and gives it without a pause (nanoseconds).
@@ -164,7 +178,14 @@ impl Base {
         self.last_user.set(Remembered::default());
         self.last_won.set(0);
         self.fights.set(0);
+        self.busy.set(0);
         Ok(())
+    }
+
+    /// Keeps the slot while the calling thread waits. Made and dropped with the GIL.
+    pub fn busy(&self) -> Busy<'_> {
+        self.busy.set(self.busy.get() + 1);
+        Busy(self)
     }
 
     /// Whether it was ever tied to a slot.
@@ -174,7 +195,7 @@ impl Base {
 
     /// Lets go of the slot.
     pub fn close(&self) {
-        if !self.slot.replace(core::ptr::null()).is_null() {
+        if !self.slot.replace(core::ptr::null()).is_null() && self.busy.get() == 0 {
             self.arena().let_go(self.handle.get().slot);
         }
     }

@@ -112,6 +112,7 @@ unsafe extern "C-unwind" fn wait(
         check_held(lock, c"must acquire() condition before using wait()")?;
         let condition = condition(this)?;
         let me = this.me()?;
+        let (_busy, _lock_busy) = (this.busy(), lock.busy());
         let site = this.waiting_place(&me);
         let place = condition.enlist(&me);
         let depth = match lock::release_all(lock) {

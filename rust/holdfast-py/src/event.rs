@@ -49,6 +49,7 @@ fn wait_for(this: &Base, limit: Limit) -> PyResult<bool> {
         return Ok(false);
     }
     let me = this.me()?;
+    let _busy = this.busy();
     let place = this.waiting_place(&me);
     // Relaxed: only a hint; `event::wait` looks again.
     let done = || slot.word.load(Ordering::Relaxed) & event::SET != 0;
@@ -57,6 +58,7 @@ fn wait_for(this: &Base, limit: Limit) -> PyResult<bool> {
         let _shown = (patience.deadline != Some(0)).then(|| Waiting::show(&me, this.handle.get().slot, place));
         event::wait_since(&slot.word, first, patience)
     })?;
+    this.slot()?; // another thread may have closed it meanwhile
     Ok(got.is_some())
 }
 

@@ -23,6 +23,17 @@ unsafe extern "C-unwind" fn join_arena(_: Object, args: *const Object, count: ff
     }))
 }
 
+unsafe extern "C-unwind" fn directory(_: Object, _: Object) -> Object {
+    py::text(&holdfast_core::os::memory::directory().to_string_lossy())
+}
+
+unsafe extern "C-unwind" fn set_directory(_: Object, args: *const Object, count: ffi::Py_ssize_t) -> Object {
+    py::give(one(args, count).and_then(py::as_text).map(|dir| {
+        holdfast_core::os::memory::set_directory(std::path::Path::new(&dir));
+        py::none()
+    }))
+}
+
 unsafe extern "C-unwind" fn set_process_name(_: Object, args: *const Object, count: ffi::Py_ssize_t) -> Object {
     py::give(one(args, count).and_then(py::as_text).map(|name| {
         Arena::name_this_process(&name);
@@ -91,6 +102,8 @@ pub fn methods() -> *mut ffi::PyMethodDef {
         py::no_args(c"arena_name", arena_name),
         py::no_args(c"home_arena", home_arena),
         py::fast(c"join_arena", join_arena),
+        py::no_args(c"directory", directory),
+        py::fast(c"set_directory", set_directory),
         py::fast(c"set_process_name", set_process_name),
         py::no_args(c"mark_exiting", mark_exiting),
         py::fast(c"set_lenient", set_lenient),

@@ -13,8 +13,9 @@ use pyo3_ffi as ffi;
 
 /// `block` and `timeout` of an acquire.
 pub fn patience(args: *const Object, count: ffi::Py_ssize_t, keywords: Object) -> PyResult<Limit> {
-    let [block, timeout] = py::arguments([c"block", c"timeout"], args, count, keywords)?;
-    let blocks = match block {
+    // `blocking` is what threading's locks and the standard library's proxies call it.
+    let [block, timeout, blocking] = py::arguments([c"block", c"timeout", c"blocking"], args, count, keywords)?;
+    let blocks = match block.or(blocking) {
         Some(b) => py::truth(b)?,
         None => true,
     };
@@ -140,6 +141,7 @@ fn acquire_slow<K: Kind>(this: &Base, limit: Limit) -> PyResult<bool> {
     let slot = this.slot()?;
     this.arena().check().map_err(|e| py::raise_core(&e))?;
     let me = this.me()?;
+    let _busy = this.busy();
     let got = match K::try_acquire(&me, slot) {
         Some(taken) => Some(taken),
         None if limit == Limit::Now => None,
@@ -175,6 +177,10 @@ fn acquire_slow<K: Kind>(this: &Base, limit: Limit) -> PyResult<bool> {
 fn took_over_or_free<K: Kind>(this: &Base, me: &Me<'_>, slot: &Slot, got: Option<Taken>) -> PyResult<bool> {
     this.arena().check().map_err(|e| py::raise_core(&e))?;
     let Some(taken) = got else { return Ok(false) };
+    if let Err(closed) = this.slot() {
+        let _ = mutex::release(me.id, &slot.word); // another thread closed the object while this one waited
+        return Err(closed);
+    }
     let place = slot.site.load(SC);
     if K::REENTRANT && matches!(taken, Taken::FromDead(_)) {
         slot.count.store(0, SC);

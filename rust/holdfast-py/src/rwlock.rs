@@ -25,6 +25,7 @@ fn acquire(
 ) -> PyResult<Object> {
     let lock = rwlock(this)?;
     let me = this.me()?;
+    let _busy = this.busy();
     let got = match now(&lock, &me) {
         Some(taken) => Some(taken),
         None if limit == Limit::Now => None,
@@ -46,6 +47,10 @@ fn acquire(
     };
     this.arena().check().map_err(|e| py::raise_core(&e))?;
     let Some(taken) = got else { return Ok(py::boolean(false)) };
+    if let Err(closed) = this.slot() {
+        undo(&lock, &me); // another thread closed the object while this one waited
+        return Err(closed);
+    }
     let place = lock.slot.site.load(SC);
     me.took();
     this.note_taken(&me, lock.slot);

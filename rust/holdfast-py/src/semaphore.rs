@@ -75,6 +75,7 @@ fn acquire_slow(this: &Base, limit: Limit) -> PyResult<bool> {
     let semaphore = semaphore(this)?;
     let slot = semaphore.slot;
     let me = this.me()?;
+    let _busy = this.busy();
     let got = match semaphore.try_acquire(&me) {
         Some(taken) => Some(taken),
         None if limit == Limit::Now => None,
@@ -101,6 +102,10 @@ fn acquire_slow(this: &Base, limit: Limit) -> PyResult<bool> {
     };
     this.arena().check().map_err(|e| py::raise_core(&e))?;
     let Some(taken) = got else { return Ok(false) };
+    if let Err(closed) = this.slot() {
+        let _ = semaphore.release(&me); // another thread closed the object while this one waited
+        return Err(closed);
+    }
     let place = slot.site.load(SC);
     me.took();
     this.note_taken(&me, slot);

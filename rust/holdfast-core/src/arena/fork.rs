@@ -63,7 +63,7 @@ extern "C" fn in_child() {
         arena.adopt(arena.fork_child.load(Ordering::Relaxed));
         if let Ok(own) = memory::open(&arena.path, false) {
             if memory::mark_used(&own) {
-                arena.private.lock().file = Some(own);
+                arena.private.lock().file = Some(memory::Kept::new(own));
             }
         }
     }

@@ -118,7 +118,10 @@ impl Arena {
                     format!("this program's shared memory holds its most: {} bytes", self.bytes()),
                 ));
             }
-            if let Some(file) = &private.file {
+            if let Some(kept) = &mut private.file {
+                let Some(file) = kept.get(&self.path) else {
+                    return Err(Error::new("HF501", format!("{} was removed, so it cannot grow", self.path.display())));
+                };
                 grow_file(file, count + 1, &self.path)?;
             }
             let (seen, next) = (count as u32, count as u32 + 1);

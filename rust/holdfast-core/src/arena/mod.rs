@@ -50,7 +50,7 @@ pub(crate) struct Private {
     /// Objects of this process per slot, less one, where there is more than one.
     excess: HashMap<u32, u32>,
     /// The file, with its shared flock.
-    file: Option<File>,
+    file: Option<memory::Kept>,
     /// Attachments made since the last sweep.
     attached: u32,
 }
@@ -180,7 +180,7 @@ impl Arena {
             path,
             my_process: LocalWord::new(NO_PROCESS),
             max_chunks,
-            private: Local::new(Private { file, ..Private::default() }),
+            private: Local::new(Private { file: file.map(memory::Kept::new), ..Private::default() }),
             fork_child: LocalWord::new(NO_PROCESS),
             pidns: crate::os::identity::pid_namespace(),
         }

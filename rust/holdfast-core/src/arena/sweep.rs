@@ -43,7 +43,8 @@ impl Arena {
         if holder != 0 && self.is_sweeper_alive(holder) {
             return 0;
         }
-        let Some(file) = self.private.lock().file.as_ref().and_then(|f| f.try_clone().ok()) else { return 0 };
+        let file = self.private.lock().file.as_mut().and_then(|f| f.get(&self.path)?.try_clone().ok());
+        let Some(file) = file else { return 0 };
         if !memory::start_unseated_sweep(&file) {
             return 0;
         }
@@ -58,7 +59,9 @@ impl Arena {
 
     fn is_sweeper_alive(&self, holder: u32) -> bool {
         if holder == UNSEATED {
-            return self.private.lock().file.as_ref().is_some_and(memory::is_unseated_sweep_running);
+            let mut private = self.private.lock();
+            let file = private.file.as_mut().and_then(|f| f.get(&self.path));
+            return file.is_some_and(memory::is_unseated_sweep_running);
         }
         self.is_process_alive(holder - 1, true)
     }

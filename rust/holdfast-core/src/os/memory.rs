@@ -1,21 +1,33 @@
 //! Files in shared memory: creation that fails early, mapping, and the shared flock that says "in use".
 
+use super::local::Local;
 use crate::error::{Error, Result};
 use std::ffi::CString;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// The directory of this user's arenas: `HOLDFAST_DIR`, else `/dev/shm/holdfast-UID`.
+static DIRECTORY: Local<Option<PathBuf>> = Local::new(None);
+
+/// The directory of this user's arenas: `HOLDFAST_DIR`, else `/dev/shm/holdfast-UID`. Decided at the first use, so that a
+/// later change of the environment or of the working directory does not tear a program in two.
 #[must_use]
 pub fn directory() -> PathBuf {
-    match std::env::var_os("HOLDFAST_DIR") {
-        Some(dir) if !dir.is_empty() => PathBuf::from(dir),
-        _ => PathBuf::from(format!("/dev/shm/holdfast-{}", super::identity::user_id())),
-    }
+    DIRECTORY
+        .lock()
+        .get_or_insert_with(|| match std::env::var_os("HOLDFAST_DIR") {
+            Some(dir) if !dir.is_empty() => std::path::absolute(&dir).unwrap_or_else(|_| PathBuf::from(dir)),
+            _ => PathBuf::from(format!("/dev/shm/holdfast-{}", super::identity::user_id())),
+        })
+        .clone()
+}
+
+/// Decides the directory: that of the program this process belongs to.
+pub fn set_directory(dir: &Path) {
+    *DIRECTORY.lock() = Some(dir.to_owned());
 }
 
 /// Makes the directory (mode 0700) or checks that the one that is there is ours alone.
@@ -84,6 +96,53 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+/// A descriptor that somebody may close behind our back (daemons close all they find): it knows which file it was opened
+/// for, is checked before each use, and is never closed once the number has become somebody else's.
+#[derive(Debug)]
+pub struct Kept {
+    file: Option<File>,
+    is: (u64, u64),
+}
+
+impl Kept {
+    /// Keeps a descriptor.
+    #[must_use]
+    pub fn new(file: File) -> Self {
+        let is = file.metadata().map_or((0, 0), |m| (m.dev(), m.ino()));
+        Self { file: Some(file), is }
+    }
+
+    fn is_still_ours(&self) -> bool {
+        self.file.as_ref().is_some_and(|f| f.metadata().is_ok_and(|m| (m.dev(), m.ino()) == self.is))
+    }
+
+    /// The file, opened again by its path if the descriptor was closed.
+    pub fn get(&mut self, path: &Path) -> Option<&File> {
+        if !self.is_still_ours() {
+            if let Some(gone) = self.file.take() {
+                let _ = gone.into_raw_fd(); // the number is not ours any more: it must not be closed
+            }
+            let again = open(path, false).ok()?;
+            let _ = mark_used(&again);
+            self.file = Some(again);
+            if !self.is_still_ours() {
+                self.file = None; // another file has taken the name
+            }
+        }
+        self.file.as_ref()
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if !self.is_still_ours() {
+            if let Some(gone) = self.file.take() {
+                let _ = gone.into_raw_fd();
+            }
+        }
     }
 }
 
