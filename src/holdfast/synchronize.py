@@ -55,7 +55,7 @@ def _flags(on_owner_death: str, *, strict: bool) -> int:
     return (_RAISE if on_owner_death == "raise" else 0) | (_STRICT if strict else 0)
 
 
-def _checked(name: str | None) -> str | None:
+def _checked(name: object) -> str | None:
     """A name as the core takes it.
 
     Raises:

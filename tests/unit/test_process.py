@@ -359,6 +359,7 @@ def test_fork_refused_by_the_system_says_so():
         import os, resource, sys
         import holdfast
         from unittest import mock
+        arena = holdfast.Lock()  # the program's own descriptor
         before = len(os.listdir("/proc/self/fd"))
         with mock.patch("os.fork", side_effect=BlockingIOError(11, "Resource temporarily unavailable")):
             try:
