@@ -5,7 +5,7 @@ from __future__ import annotations
 _TEXT = """\
 # HF101: the holder of a lock died
 
-**What happened.** A process (or thread) ended, often by SIGKILL or for want of memory, while it held a lock or a
+**What happened.** A process ended, often by SIGKILL or for want of memory, while it held a lock or a
 permit of a semaphore. The next one who asked for it has it now and was told: by `OwnerDiedWarning`, or by `OwnerDied`
 where the lock was made with `on_owner_death="raise"`.
 
@@ -18,6 +18,9 @@ been stopped between any two of its instructions.
 **What to do.** Bring the guarded data back to a state that is known to be good, or design the change so that one last
 step makes it valid (`examples/word_count.py` does). While the lock is held, `lock.owner_died` is true. To find out
 why the process died, look at its exit code, or for the kernel's out-of-memory messages.
+
+A thread that ends while its process lives keeps what it holds, as with `multiprocessing`: another thread may release a
+`Lock` or `Semaphore` for it, and `stats()` says `thread_gone`.
 
 # HF102: a lock was released by somebody who did not hold it
 
