@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["BoardingPass", "Passenger", "board", "launch", "live"]
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - pathlib costs 3 ms
+_EXITS_LATE = sys.version_info >= (3, 12)  # from then on, exit functions run after bootstrap()
 MARK_PRIORITY = -1000  # of multiprocessing's exit functions: after everything that may still take a lock
 
 
@@ -190,7 +191,7 @@ def _observed(process: BaseProcess, report: outcome.Outcome | None) -> Callable[
             del attributes["run"]
         else:
             attributes["run"] = earlier
-        if "holdfast._core" in sys.modules:  # from 3.12 on, exit functions run after bootstrap()
+        if _EXITS_LATE and "holdfast._core" in sys.modules:
             util.Finalize(None, mark_exiting, exitpriority=MARK_PRIORITY)
         try:
             value = original()

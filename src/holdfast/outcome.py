@@ -5,12 +5,16 @@ header that makes it count. So a huge result never blocks the child as a pipe wo
 either nothing or all, and nothing has a name that could be left behind. The descriptor is checked before it is used:
 the user's code may have closed it, and its number may be another file's by now.
 
-Layout: 1 byte kind (0 nothing yet, N None, V value, E exception, L lost), 7 bytes unused, 8 bytes length of the
-description, 8 bytes length of the payload, the description (pickled tuple of plain texts), the payload (pickled).
+``None``, the usual result, is told without a write: by the position in the file, which parent and child share.
+
+Layout: 1 byte kind (0 nothing yet, S simple value, V value, E exception, L lost), 7 bytes unused, 8 bytes length of the
+description, 8 bytes length of the payload, the description (pickled tuple of plain texts; none for a simple value), the
+payload (pickled; a simple value marshalled).
 """
 
 from __future__ import annotations
 
+import marshal
 import os
 import pickle
 import struct
@@ -21,9 +25,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 _HEADER = struct.Struct("=c7xQQ")
-_NONE, _VALUE, _EXCEPTION, _LOST = b"N", b"V", b"E", b"L"
-_PLAIN = frozenset((bool, bytes, float, int, str))  # types that pickle the same everywhere
-_PAGE = 4096
+_SIMPLE, _VALUE, _EXCEPTION, _LOST = b"S", b"V", b"E", b"L"
+_NONE_AT = 78  # the position that means None, in an empty file
+_PLAIN = (bool, bytes, float, int, str)  # types that need no pickling
+_SMALL = 4000  # bytes
 _SPARES = 8  # making and destroying a file costs as much as a tenth of a fork
 
 _open: dict[int, tuple[int, int]] = {}  # every file of this process, spare ones too: device and inode
@@ -64,10 +69,11 @@ class Outcome:
         OSError: no more descriptors or no memory.
     """
 
-    __slots__ = ("fd", "file", "pid")
+    __slots__ = ("ended", "fd", "file", "pid")
 
     def __init__(self, fd: int = -1) -> None:
         self.pid = os.getpid()
+        self.ended = False  # the process has, so that nobody writes any more
         while fd < 0 and _spare:
             self.fd, self.file = _spare.pop()
             if self._is_ours():
@@ -86,6 +92,9 @@ class Outcome:
 
     def close(self) -> None:
         """Give the file up; doing so twice is harmless, and so is a copy that a fork has left in a child."""
+        if self.ended and self.fd >= 0 and self.pid == os.getpid() and len(_spare) < _SPARES and self._is_ours():
+            self.recycle()
+            return
         fd, self.fd = self.fd, -1
         if fd >= 0 and self.pid == os.getpid():
             _open.pop(fd, None)
@@ -94,13 +103,11 @@ class Outcome:
                     os.close(fd)
 
     def recycle(self) -> None:
-        """Give the file up for use by a later process, when the one that had it has ended and left ``None``."""
-        if len(_spare) < _SPARES and self._is_ours():
-            os.ftruncate(self.fd, 0)
-            _spare.append((self.fd, self.file))
-            self.fd = -1
-        else:
-            self.close()
+        """Give the file up for use by a later process; the one that had it has ended."""
+        os.ftruncate(self.fd, 0)
+        os.lseek(self.fd, 0, os.SEEK_SET)
+        _spare.append((self.fd, self.file))
+        self.fd = -1
 
     def __del__(self) -> None:
         with suppress(OSError, AttributeError, TypeError):  # the last two: at the end of the interpreter
@@ -110,14 +117,18 @@ class Outcome:
 
     def put_value(self, value: object) -> None:
         """Leave what ``run()`` returned; if it cannot be pickled, that is what is left."""
-        if (
-            self.pid != os.getpid() or not self._is_ours()
-        ):  # the user forked within run(), and this is the other process
+        # The user may have forked within run(), and this be the other process, or have closed the descriptor.
+        if self.pid != os.getpid() or not self._is_ours():
             return
         if value is None:
-            with suppress(OSError):
-                os.pwrite(self.fd, _HEADER.pack(_NONE, 0, 0), 0)
+            os.lseek(self.fd, _NONE_AT, os.SEEK_SET)
             return
+        if isinstance(value, _PLAIN) and type(value) in _PLAIN:
+            payload = marshal.dumps(value)
+            if len(payload) <= _SMALL:  # with the header in one page: such a write is whole or not there at all
+                with suppress(OSError):
+                    os.pwrite(self.fd, _HEADER.pack(_SIMPLE, 0, len(payload)) + payload, 0)
+                return
         name = _type_name(type(value))
         try:
             self._write(_VALUE, (name,), value)
@@ -141,12 +152,6 @@ class Outcome:
             self._lose(f"the exception {name}: {said} cannot be pickled ({reason})\n\n{text}")
 
     def _write(self, kind: bytes, about: tuple[str, ...], content: object) -> None:
-        if type(content) in _PLAIN:
-            payload, description = pickle.dumps(content, pickle.HIGHEST_PROTOCOL), pickle.dumps(about)
-            whole = _HEADER.pack(kind, len(description), len(payload)) + description + payload
-            if len(whole) <= _PAGE:  # a write within one page is whole or not there at all
-                os.pwrite(self.fd, whole, 0)
-                return
         from multiprocessing.reduction import ForkingPickler  # noqa: PLC0415 - not needed for None
 
         description = pickle.dumps(about)
@@ -166,7 +171,13 @@ class Outcome:
 
     def is_none(self) -> bool:
         """Whether ``None`` was left."""
-        return self._is_ours() and os.pread(self.fd, 1, 0) == _NONE
+        try:
+            status = os.fstat(self.fd)
+        except OSError:
+            return False
+        if (status.st_dev, status.st_ino) != self.file or status.st_size:
+            return False
+        return os.lseek(self.fd, 0, os.SEEK_CUR) == _NONE_AT
 
     def take(self) -> Account | None:
         """Read what the process left, once, after its end.
@@ -177,7 +188,9 @@ class Outcome:
         head = os.pread(self.fd, _HEADER.size, 0) if self._is_ours() else b""
         if len(head) < _HEADER.size or head[:1] == b"\0":
             return None
-        kind, described, _ = _HEADER.unpack(head)
+        kind, described, length = _HEADER.unpack(head)
+        if kind == _SIMPLE:
+            return Account(value=marshal.loads(os.pread(self.fd, length, _HEADER.size)))  # noqa: S302 - our child
         about: tuple[str, ...] = pickle.loads(os.pread(self.fd, described, _HEADER.size))  # noqa: S301 - our child
         if kind == _LOST:
             return Account(lost=about[0])
@@ -187,12 +200,15 @@ class Outcome:
                 content = pickle.load(file)  # noqa: S301 - our child wrote it
         except Exception as error:  # noqa: BLE001 - a user's __setstate__ may raise anything
             return Account(lost=_not_rebuilt(kind, about, error))
-        if kind == _VALUE:
-            return Account(value=content)
-        if not isinstance(content, BaseException):
-            return Account(lost=_not_rebuilt(kind, about, TypeError(f"got a {type(content).__name__}")))
-        content.__cause__ = RemoteTraceback(f'\n"""\n{about[2]}"""')
-        return Account(error=content)
+        return Account(value=content) if kind == _VALUE else _of_error(content, about)
+
+
+def _of_error(content: object, about: tuple[str, ...]) -> Account:
+    """The account of an exception, with the remote traceback as its cause."""
+    if not isinstance(content, BaseException):
+        return Account(lost=_not_rebuilt(_EXCEPTION, about, TypeError(f"got a {type(content).__name__}")))
+    content.__cause__ = RemoteTraceback(f'\n"""\n{about[2]}"""')
+    return Account(error=content)
 
 
 def _identity(fd: int) -> tuple[int, int]:

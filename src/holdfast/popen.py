@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 from contextlib import suppress
-from multiprocessing import forkserver, popen_fork, popen_forkserver, popen_spawn_posix
+from multiprocessing import popen_fork
 from typing import TYPE_CHECKING, Any
 
 from holdfast import family, lifeline
-from holdfast.boarding import Passenger, find_package, launch
+from holdfast.boarding import launch
 from holdfast.outcome import Account, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from multiprocessing.process import BaseProcess
 
-__all__ = ["ForkPopen", "ForkServerPopen", "SpawnPopen"]
+__all__ = ["ForkPopen", "Reporting"]
 
 # Processes that are not daemons by name, but belong to an object of their parent and are of no use without it.
 _SERVANTS = frozenset({("concurrent.futures.process", "_process_worker"), ("multiprocessing.managers", "_run_server")})
@@ -33,7 +32,7 @@ def _dies_with_parent(process: BaseProcess) -> bool:
     return servant or process.daemon
 
 
-class _Reporting(popen_fork.Popen):
+class Reporting(popen_fork.Popen):
     """What all start methods have in common."""
 
     _outcome: Outcome | None = None
@@ -59,11 +58,14 @@ class _Reporting(popen_fork.Popen):
             launch.outcome, launch.dies_with_parent = None, False
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
+        """The exit code, or None while the process runs."""
         code: int | None = super().poll(flag)
-        if code is not None and self._outcome is not None and self._outcome.is_none():
-            self._account = Account()
-            self._outcome.recycle()
-            self._outcome = None
+        if code is not None and self._outcome is not None and not self._outcome.ended:
+            self._outcome.ended = True
+            if self._outcome.is_none():
+                self._account = Account()
+                self._outcome.close()
+                self._outcome = None
         return code
 
     def account(self) -> Account | None:
@@ -75,6 +77,7 @@ class _Reporting(popen_fork.Popen):
         return self._account
 
     def terminate(self) -> None:
+        """Ask the process to end; its blocks of shared memory become ours."""
         if self.returncode is None:
             from holdfast import ownership  # noqa: PLC0415 - most processes are never terminated
 
@@ -82,6 +85,7 @@ class _Reporting(popen_fork.Popen):
         super().terminate()
 
     def close(self) -> None:
+        """Give up what the start opened."""
         if self._outcome is not None:
             self._outcome.close()
         super().close()
@@ -129,41 +133,15 @@ def _close_all(fds: Iterable[Any]) -> None:
                 os.close(fd)
 
 
-class ForkPopen(_Reporting):
+class ForkPopen(Reporting):
     """Start by fork."""
 
 
-def _installed() -> bool:
-    module = sys.modules.get("holdfast.install")
-    return module is not None and module.is_installed()
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a class
+    """The other start methods, with all that they import: in a program that forks, each child would pay for it."""
+    if name in ("SpawnPopen", "ForkServerPopen"):
+        from holdfast import popen_fresh  # noqa: PLC0415 - see above
 
-
-class SpawnPopen(_Reporting, popen_spawn_posix.Popen):
-    """Start by a fresh interpreter."""
-
-    def _launch(self, process_obj: BaseProcess) -> None:
-        super()._launch(Passenger(process_obj, installed=_installed()))  # type: ignore[misc]
-
-
-class _Preload(list[str]):
-    """The forkserver's list of modules; its ``repr`` is put into the server's command line and evaluated there."""
-
-    def __repr__(self) -> str:
-        prologue = find_package()
-        if _installed():
-            prologue += "\nfrom holdfast.install import install; install()"
-        return f"(exec({prologue!r}), {super().__repr__()})[1]"
-
-
-class ForkServerPopen(_Reporting, popen_forkserver.Popen):
-    """Start by a server that forks; holdfast is loaded there already, so that children need not do it."""
-
-    def _launch(self, process_obj: BaseProcess) -> None:
-        server: Any = forkserver._forkserver  # noqa: SLF001 - the list has no public reader
-        modules = server._preload_modules  # noqa: SLF001
-        if not isinstance(modules, _Preload):
-            wanted = ["holdfast.context"]
-            if "holdfast._core" in sys.modules:
-                wanted.append("holdfast._core")
-            server._preload_modules = _Preload([*modules, *wanted])  # noqa: SLF001
-        super()._launch(Passenger(process_obj, installed=_installed()))  # type: ignore[misc]
+        return getattr(popen_fresh, name)
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)

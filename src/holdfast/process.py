@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import active_children, current_process, parent_process
     from typing import Any
 
-    from holdfast.popen import _Reporting
+    from holdfast.popen import Reporting
 
 __all__ = ["BaseProcess", "active_children", "current_process", "parent_process"]
 
@@ -28,7 +28,7 @@ class BaseProcess(_std.BaseProcess):
     """What processes of all start methods have in common."""
 
     _keeps_outcome = True
-    _popen: _Reporting | None
+    _popen: Reporting | None
 
     def run(self) -> Any:  # noqa: ANN401 - whatever the user's function returns
         """Do the work, in the child; may be overridden, and what it returns is the `result`."""
