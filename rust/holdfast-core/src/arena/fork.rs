@@ -3,12 +3,12 @@
 //! ```text
 //! before   for every arena: set a record aside, stop this process's allocations, copy its reach to the child's record
 //! parent   allocations go on                       (if the fork failed, the record goes stale and is swept)
-//! child    adopt the record, light a beacon, take an flock of its own, forget the parent's seats
+//! child    adopt the record, light a beacon, forget the parent's seats
+//!          (the file's flock is shared with the parent and lasts until both have closed the descriptor)
 //! ```
 
 use super::{me, Arena, NO_PROCESS, REGISTRY};
 use crate::os::local::Local;
-use crate::os::memory;
 use crate::sync::local::{AtomicBool, Ordering};
 
 static INSTALLED: AtomicBool = AtomicBool::new(false);
@@ -61,11 +61,6 @@ extern "C" fn in_child() {
     for arena in Arena::all() {
         // Relaxed: the child has one thread.
         arena.adopt(arena.fork_child.load(Ordering::Relaxed));
-        if let Ok(own) = memory::open(&arena.path, false) {
-            if memory::mark_used(&own) {
-                arena.private.lock().file = Some(memory::Kept::new(own));
-            }
-        }
     }
 }
 
