@@ -200,6 +200,15 @@ impl Base {
         }
     }
 
+    /// As [`Self::note_taken`], for a path that has no room for anything but the call.
+    #[cold]
+    #[inline(never)]
+    pub fn note_slowly(&self) {
+        if let (Ok(me), Ok(slot)) = (self.me(), self.slot()) {
+            self.note_taken(&me, slot);
+        }
+    }
+
     /// Notes in the slot where and when it was taken.
     pub fn note_taken(&self, me: &Me<'_>, slot: &Slot) {
         if !self.note_quickly(slot) {

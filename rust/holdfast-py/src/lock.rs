@@ -71,17 +71,9 @@ fn acquire_quickly<K: Kind>(this: &Base) -> bool {
     }
     took(seat);
     if !this.note_quickly(slot) {
-        note_slowly(this);
+        this.note_slowly();
     }
     true
-}
-
-#[cold]
-#[inline(never)]
-fn note_slowly(this: &Base) {
-    if let (Ok(me), Ok(slot)) = (this.me(), this.slot()) {
-        this.note_taken(&me, slot);
-    }
 }
 
 #[cold]

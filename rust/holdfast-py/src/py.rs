@@ -256,11 +256,6 @@ pub fn raise_again(parts: [Object; 3]) -> Raised {
     Raised
 }
 
-/// Whether the interpreter has only this one thread, so that nobody else waits for the GIL.
-pub fn is_single_thread() -> bool {
-    crate::site::is_single_thread()
-}
-
 /// Issues the warning of that code; an error if the user turned it into one.
 pub fn warn(code: &str, message: &str, fields: &[(&str, Object)]) -> PyResult<()> {
     drop_ref(call_errors(c"warn", code, message, fields)?);

@@ -25,17 +25,9 @@ fn acquire_quickly(this: &Base) -> bool {
     }
     took(seat);
     if !this.note_quickly(slot) {
-        note_slowly(this);
+        this.note_slowly();
     }
     !fault::lost()
-}
-
-#[cold]
-#[inline(never)]
-fn note_slowly(this: &Base) {
-    if let (Ok(me), Ok(slot)) = (this.me(), this.slot()) {
-        this.note_taken(&me, slot);
-    }
 }
 
 #[inline(always)]

@@ -120,7 +120,7 @@ pub fn block<T>(
     let arena = me.arena;
     let main = arena.is_main_thread(me);
     let mut trial = spin.get();
-    let alone = py::is_single_thread();
+    let alone = crate::site::is_single_thread();
     if alone {
         let hit = trial.spin(&done);
         spin.set(trial);
