@@ -743,8 +743,9 @@ impl<'a> Writer<'a> {
         Ok((base, START))
     }
 
+    /// Commits what was written so far.
     #[inline(always)]
-    fn publish(&mut self) {
+    pub fn publish(&mut self) {
         if self.count != count_of(self.commit) {
             self.commit = Queue::commit(&self.queue.words.write, self.commit, self.count, self.at);
         }

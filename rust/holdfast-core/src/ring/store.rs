@@ -168,6 +168,18 @@ impl Arena {
         }
     }
 
+    /// Gives the memory of free blocks back to the system.
+    ///
+    /// # Errors
+    /// As [`Self::store`].
+    pub fn release_cache(&self) -> Result<()> {
+        if let Some(store) = self.store_if_any() {
+            store.sweep();
+            store.release_cache();
+        }
+        self.check()
+    }
+
     fn store_path(&self) -> PathBuf {
         self.path.with_file_name(format!("b-{}-store", self.name))
     }
