@@ -8,6 +8,7 @@
 
 mod decode;
 mod encode;
+mod pace;
 mod parcel;
 mod puts;
 mod sink;
@@ -33,6 +34,8 @@ struct Shared {
     base: Base,
     /// No more puts and gets through this object.
     closed: Cell<bool>,
+    /// Pauses of a producer that is far ahead.
+    pace: Cell<pace::Pace>,
 }
 
 /// The queue behind `self`.
