@@ -66,6 +66,14 @@ pub struct Message {
     after: u64,
 }
 
+impl Message {
+    /// Bytes that lie somewhere else than in a queue.
+    #[must_use]
+    pub const fn of_bytes(tag: u8, at: *const u8, len: usize) -> Self {
+        Self { tag, at, len, block: None, after: 0 }
+    }
+}
+
 /// Becomes of a message's block when it is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {

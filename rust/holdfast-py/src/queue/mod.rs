@@ -13,6 +13,7 @@ mod parcel;
 mod puts;
 mod sink;
 mod takes;
+mod wire;
 
 use crate::base::{self, Base};
 use crate::py::{self, Object, PyResult};
@@ -245,6 +246,9 @@ unsafe extern "C-unwind" fn dealloc(object: Object) {
     // SAFETY: called once, with the last reference gone.
     unsafe { base::dealloc(object) };
 }
+
+/// `_unpack(...)` of the module: the object that `Parcel._pack` put into a block.
+pub use wire::unpack;
 
 /// `_release_cache()` of the module: memory of free blocks goes back to the system.
 pub unsafe extern "C-unwind" fn release_cache(_: Object, _: Object) -> Object {

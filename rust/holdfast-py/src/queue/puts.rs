@@ -21,7 +21,7 @@ enum Ready {
 }
 
 /// A long message goes into a block of its own.
-fn into_block(me: &Me<'static>, message: &Encoded) -> PyResult<(Block, bool)> {
+pub(super) fn into_block(me: &Me<'static>, message: &Encoded) -> PyResult<(Block, bool)> {
     let len = message.len();
     // Without the GIL: new memory costs a hundred microseconds a megabyte, and the copy as well.
     let done = py::detached(|| {
