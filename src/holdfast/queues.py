@@ -47,7 +47,7 @@ class _Ring(_Shared, _core.Queue):
         text = super().__repr__()
         return f"{text[:-1]}, {self.qsize()} items>" if "[HF" not in text else text
 
-    def stats(self) -> "QueueStats":
+    def stats(self) -> "QueueStats":  # type: ignore[override]
         """How much is in it and went through it, and who waits.
 
         Raises:
