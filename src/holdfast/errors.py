@@ -199,8 +199,8 @@ class BadArgument(HoldfastError, ValueError):
 # HF2xx: queues. ``ShutDown`` (HF201) needs ``queue`` and is among the late ones.
 
 
-class QueueClosed(HoldfastError, ValueError):
-    """A queue was used after this process had closed it."""
+class QueueClosed(HoldfastError, ValueError, OSError):
+    """A queue was used after this process had closed it; the standard library raises both kinds for that."""
 
     code = "HF202"
 

@@ -181,6 +181,16 @@ class SimpleQueue(_Ring):
         """Makes the queue, or finds the one of that name."""
         return cls._new(0, name)
 
+    def empty(self) -> bool:
+        """Whether nothing is in it.
+
+        Raises:
+            QueueClosed: It was closed in this process (an ``OSError``, as the standard library has it).
+        """
+        if self._is_closed():
+            self.get_nowait()  # raises
+        return super().empty()
+
 
 # Modules that use the pipe inside a SimpleQueue: they get the standard library's.
 _MACHINERY = frozenset({"multiprocessing.pool", "concurrent.futures.process"})

@@ -35,6 +35,8 @@ struct Shared {
     base: Base,
     /// No more puts and gets through this object.
     closed: Cell<bool>,
+    /// Something was put through this object.
+    used: Cell<bool>,
     /// Pauses of a producer that is far ahead.
     pace: Cell<pace::Pace>,
 }
@@ -172,7 +174,10 @@ unsafe extern "C-unwind" fn qsize(object: Object, _: Object) -> Object {
 
 unsafe extern "C-unwind" fn empty(object: Object, _: Object) -> Object {
     // SAFETY: called as a method.
-    py::give(unsafe { shared(object) }.queue().map(|q| py::boolean(q.is_empty())))
+    let this = unsafe { shared(object) };
+    // As the standard library has it: closing takes effect once the queue was used.
+    let queue = if this.used.get() { this.open_queue() } else { this.queue() };
+    py::give(queue.map(|q| py::boolean(q.is_empty())))
 }
 
 unsafe extern "C-unwind" fn full(object: Object, _: Object) -> Object {
