@@ -98,7 +98,8 @@ unsafe extern "C-unwind" fn kinds(_: Object, _: Object) -> Object {
 
 /// The table of functions.
 pub fn methods() -> *mut ffi::PyMethodDef {
-    let list = vec![
+    let mut list = crate::watch::methods();
+    list.extend([
         py::no_args(c"arena_name", arena_name),
         py::no_args(c"home_arena", home_arena),
         py::fast(c"join_arena", join_arena),
@@ -111,6 +112,6 @@ pub fn methods() -> *mut ffi::PyMethodDef {
         py::fast(c"arena_stats", arena_stats),
         py::no_args(c"kinds", kinds),
         ffi::PyMethodDef::zeroed(),
-    ];
+    ]);
     Box::leak(list.into_boxed_slice()).as_mut_ptr()
 }

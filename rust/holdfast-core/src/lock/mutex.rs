@@ -40,12 +40,18 @@ pub fn release_fast(word: &AtomicU32, me: u32) -> bool {
 /// Takes the lock if it is free or its holder is dead.
 #[must_use]
 pub fn try_acquire(me: &Me<'_>, word: &AtomicU32) -> Option<Taken> {
+    try_deep(me, word, false)
+}
+
+/// As [`try_acquire`]; `deep` also asks /proc for a holder without a beacon.
+#[must_use]
+pub fn try_deep(me: &Me<'_>, word: &AtomicU32, deep: bool) -> Option<Taken> {
     loop {
         let now = word.load(SC);
         let owner = now & OWNER_MASK;
         let taken = if owner == 0 {
             Taken::Free
-        } else if matches!(me.arena.owner_state(owner, false), OwnerState::Dead) {
+        } else if matches!(me.arena.owner_state(owner, deep), OwnerState::Dead) {
             Taken::FromDead(owner)
         } else {
             return None;
@@ -81,6 +87,27 @@ pub(crate) fn attempt(me: &Me<'_>, word: &AtomicU32, watch: &mut Watch, deep: bo
         watch.add(beacon, value);
     }
     None
+}
+
+/// As [`attempt`], but nothing is taken: whether the lock could be had.
+pub(crate) fn observe(me: &Me<'_>, word: &AtomicU32, watch: &mut Watch, deep: bool) -> bool {
+    let now = word.load(SC);
+    let owner = now & OWNER_MASK;
+    if owner == 0 {
+        return true;
+    }
+    let OwnerState::Alive(beacon) = me.arena.owner_state(owner, deep) else { return true };
+    if now & WAITING == 0
+        && !broken("observer-waiters-bit")
+        && word.compare_exchange(now, now | WAITING, SC, SC).is_err()
+    {
+        return false;
+    }
+    watch.add(word, if broken("observer-waiters-bit") { now } else { now | WAITING });
+    if let Some((beacon, value)) = beacon {
+        watch.add(beacon, value);
+    }
+    false
 }
 
 /// Waits for the lock.
