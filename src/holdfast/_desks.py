@@ -328,10 +328,11 @@ class TrioDesk(Desk):
         if until is None:
             await sleep.wait()
             return True
+        in_time = False
         with self.trio.move_on_after(max(0.0, until - monotonic())):
             await sleep.wait()
-            return True
-        return False
+            in_time = True
+        return in_time
 
 
 _desks: "WeakValueDictionary[int, Desk]" = WeakValueDictionary()
