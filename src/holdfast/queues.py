@@ -157,7 +157,11 @@ class JoinableQueue(Queue):
         self._task_done()
 
     def join(self) -> None:
-        """Wait until every item that was put has been taken and finished."""
+        """Wait until every item that was put has been taken and finished.
+
+        Raises:
+            TasksLost: A process was killed with tasks that it had taken, so that they never will be finished.
+        """
         self._join()
 
 

@@ -19,7 +19,7 @@ use crate::arena::layout::{kind, Slot, MODEL};
 use crate::arena::{Arena, Me};
 use crate::error::{Error, Result};
 use crate::lock::mutex;
-use crate::os::futex::{self, Watch};
+use crate::os::futex::{self, Watch, Woken};
 use crate::sync::{broken, copy_in, AtomicU32, AtomicU64, Ordering, SC};
 use crate::wait::{turn, Heart, Patience, Waited};
 
@@ -34,11 +34,11 @@ const WAITING: u32 = 0x8000_0000;
 /// A queue in place.
 #[derive(Debug, Clone, Copy)]
 pub struct Queue<'a> {
-    arena: &'a Arena,
+    pub(super) arena: &'a Arena,
     /// Its slot.
     pub slot: &'a Slot,
     id: u32,
-    words: &'a Words,
+    pub(super) words: &'a Words,
 }
 
 /// What a waiter has come to.
@@ -410,6 +410,7 @@ impl<'a> Queue<'a> {
                 return false;
             }
             if self.words.finished.compare_exchange(done, done + 1, SC, SC).is_ok() {
+                self.put_out_of_hand();
                 if done + 1 == put {
                     self.wake_joiners();
                 }
@@ -432,8 +433,8 @@ impl<'a> Queue<'a> {
         }
     }
 
-    /// Waits until all tasks are finished.
-    pub fn join(&self, patience: &mut Patience<'_>) -> Waited<()> {
+    /// Waits until all tasks are finished. False: it looks as if some never will be (see [`Self::lost`]).
+    pub fn join(&self, patience: &mut Patience<'_>) -> Waited<bool> {
         let mut heart = Heart::default();
         loop {
             let mut now = self.words.joined.load(SC);
@@ -444,11 +445,14 @@ impl<'a> Queue<'a> {
                 now |= WAITING;
             }
             if self.unfinished() == 0 {
-                return Waited::Done(());
+                return Waited::Done(true);
             }
             let woken = futex::wait(&self.words.joined, now, Some(heart.until(patience)));
             if let Some(end) = heart.after(woken, patience) {
-                return if self.unfinished() == 0 { Waited::Done(()) } else { end };
+                return if self.unfinished() == 0 { Waited::Done(true) } else { end };
+            }
+            if woken == Woken::TimedOut && !self.lost().is_empty() {
+                return Waited::Done(false);
             }
         }
     }
@@ -639,6 +643,7 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     fn publish(&mut self) {
         if self.count != count_of(self.commit) {
+            self.queue.take_in_hand(self.count - count_of(self.commit));
             self.commit = Queue::commit(&self.queue.words.read, self.commit, self.count, self.at);
         }
     }
