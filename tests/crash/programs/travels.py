@@ -27,10 +27,8 @@ def act(step, thing):
         with thing:
             thing.notify()
         return True
-    if step == "is_set":
-        return thing.is_set()
-    if step == "set":
-        return thing.set()
+    if step in ("is_set", "set"):
+        return getattr(thing, step)()
     if step == "barrier":
         return thing.wait(WAIT) in (0, 1)
     if step == "relay":
