@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import holdfast
+from holdfast import errors
 
 MIB = 1 << 20
 KINDS = ["Queue", "JoinableQueue", "SimpleQueue"]
@@ -279,7 +280,7 @@ def end_at_once():
 RAISING = [(raise_lookup_error, LookupError), (exit_quietly, SystemExit), (interrupt, KeyboardInterrupt)]
 
 
-@pytest.mark.parametrize(("deed", "error"), RAISING)
+@pytest.mark.parametrize(("deed", "error"), RAISING, ids=lambda value: value.__name__)
 def test_object_that_raises_when_pickled_raises_in_put_and_touches_nothing(box, deed, error):
     box.put(1)
     with pytest.raises(error):
@@ -292,7 +293,7 @@ def test_object_that_raises_when_pickled_raises_in_put_and_touches_nothing(box, 
 
 
 @pytest.mark.parametrize("copy", [True, False])
-@pytest.mark.parametrize(("deed", "error"), RAISING)
+@pytest.mark.parametrize(("deed", "error"), RAISING, ids=lambda value: value.__name__)
 def test_object_that_raises_when_loaded_costs_only_itself(box, deed, error, copy):
     box.put(1)
     box.put((bytes(MIB), np.zeros(MIB), Poison("load", deed)))
@@ -304,16 +305,13 @@ def test_object_that_raises_when_loaded_costs_only_itself(box, deed, error, copy
     assert box.empty()
 
 
-def test_object_that_raises_when_loaded_by_get_many_does_not_take_the_others_along():
-    box = holdfast.Queue()
+def test_object_that_raises_when_loaded_by_get_many_does_not_take_the_others_along(box):
     box.put_many([1, 2, Poison("load", raise_lookup_error), 3])
-    found, raised = [], 0
-    while not box.empty():
-        try:
-            found += box.get_many(10)
-        except LookupError:
-            raised += 1
-    assert (found, raised) == ([1, 2, 3], 1)
+    with pytest.raises(errors.ItemsBroken, match="HF203") as caught:
+        box.get_many(10)
+    assert caught.value.items == [1, 2, 3]
+    assert [type(error) for error in caught.value.errors] == [LookupError]
+    assert box.empty()
 
 
 def put_poison(box, deed):
