@@ -184,6 +184,12 @@ class BaseContext(_std.BaseContext):
 
         return queues.simple_queue(sys._getframe(1), self.get_context(), **options)  # noqa: SLF001
 
+    def Pipe(self, duplex: bool = True) -> Any:  # noqa: ANN401, N802
+        """Two connected ends of a pipe."""
+        from holdfast import pipes  # noqa: PLC0415
+
+        return pipes.Pipe(duplex)
+
     def Manager(self) -> SyncManager:  # noqa: N802
         """A started manager, whose primitives are the plain ones."""
         from holdfast.managers import SyncManager  # noqa: PLC0415

@@ -11,8 +11,6 @@ killed at any moment leaves the queue in order. Times are seconds. The standard 
 and executors are built on, are ``multiprocessing.queues``.
 """
 
-from multiprocessing import queues as _std
-
 from holdfast import _core
 from holdfast.synchronize import _KIND, _checked, _same, _Shared
 
@@ -200,10 +198,14 @@ def simple_queue(caller: "FrameType", ctx: "Any", **options: "Any") -> "Any":
         ArenaFull: No space for shared memory.
     """
     if caller.f_globals.get("__name__") in _MACHINERY:
-        return _std.SimpleQueue(ctx=ctx)
+        from multiprocessing import queues
+
+        return queues.SimpleQueue(ctx=ctx)
     return SimpleQueue(ctx=ctx, **options)
 
 
 def __getattr__(name: str) -> "Any":
     """Everything else is the standard library's."""
-    return getattr(_std, name)
+    from multiprocessing import queues
+
+    return getattr(queues, name)

@@ -66,6 +66,14 @@ pub struct Message {
     after: u64,
 }
 
+impl Message {
+    /// Bytes that lie somewhere else than in a queue.
+    #[must_use]
+    pub const fn of_bytes(tag: u8, at: *const u8, len: usize) -> Self {
+        Self { tag, at, len, block: None, after: 0 }
+    }
+}
+
 /// Becomes of a message's block when it is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
@@ -503,7 +511,7 @@ impl<'a> Queue<'a> {
     pub fn writer(&self) -> Writer<'a> {
         let side = &self.words.write;
         let commit = side.commit.load(SC);
-        Writer { queue: *self, commit, count: count_of(commit), at: side.at[commit as usize & 1].load(SC) }
+        Writer { queue: *self, commit, count: count_of(commit), at: side.at[commit as usize & 1].load(SC), grew: 0 }
     }
 
     /// Publishes a position and a count in one store.
@@ -652,6 +660,7 @@ pub struct Writer<'a> {
     commit: u64,
     count: u64,
     at: u64,
+    grew: usize,
 }
 
 impl<'a> Writer<'a> {
@@ -722,7 +731,8 @@ impl<'a> Writer<'a> {
         let (segment, offset) = ((self.at >> 32) as u32, self.at as u32 as usize);
         let before = if segment == 0 { 0 } else { store.data(segment)?.1 };
         let size = (before * 2).clamp(FIRST_SEGMENT, LARGEST_SEGMENT).max(START + room + 8);
-        let new = store.take(me, size)?;
+        let (new, grew) = store.take_or_grow(me, size)?;
+        self.grew = if grew { size } else { 0 };
         self.publish();
         let side = &self.queue.words.write;
         let (base, _) = store.data(new.id)?;
@@ -751,14 +761,16 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Commits what was written and opens the writers' side.
+    /// Commits what was written and opens the writers' side. The bytes of the segment for which the system had to give
+    /// new memory, if it had to.
     #[inline]
-    pub fn finish(mut self, me: &Me<'_>) {
+    pub fn finish(mut self, me: &Me<'_>) -> usize {
         self.publish();
         // SeqCst after the commit: pairs with the reader that marks the gate and then looks for items.
         if self.queue.words.read.gate.load(SC) & WAITING != 0 {
             Queue::ring(&self.queue.words.read);
         }
         self.queue.leave(&self.queue.words.write, me.id);
+        self.grew
     }
 }

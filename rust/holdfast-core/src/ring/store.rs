@@ -24,7 +24,7 @@ use std::path::PathBuf;
 /// Bytes of a page, the unit of blocks.
 pub const PAGE: usize = if MODEL { 64 } else { 4096 };
 /// Bytes of memory that free blocks may keep.
-pub const CACHE: usize = 64 << 20;
+pub const CACHE: usize = 128 << 20;
 /// Bytes of a store in the model's memory (none in normal builds).
 pub const MODEL_BYTES: usize = if MODEL { DATA + 24 * PAGE } else { 0 };
 
@@ -273,6 +273,14 @@ impl<'a> Store<'a> {
     /// # Errors
     /// HF501 if the system has no more memory.
     pub fn take(&self, me: &Me<'_>, bytes: usize) -> Result<Block> {
+        self.take_or_grow(me, bytes).map(|(block, _)| block)
+    }
+
+    /// As [`Self::take`]; and whether the system had to give new memory for it.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn take_or_grow(&self, me: &Me<'_>, bytes: usize) -> Result<(Block, bool)> {
         let pages = bytes.div_ceil(PAGE).max(1);
         let Some(class) = class_for(pages) else {
             return Err(Error::new("HF501", format!("no block can have {bytes} bytes")));
@@ -283,7 +291,7 @@ impl<'a> Store<'a> {
             None => self.grow(me, class, token)?,
         };
         match self.back(block.id, pages) {
-            Ok(()) => Ok(block),
+            Ok(grew) => Ok((block, grew)),
             Err(e) => {
                 self.give_back(block);
                 Err(e)
@@ -365,12 +373,18 @@ impl<'a> Store<'a> {
         Ok(block)
     }
 
-    /// Sees to it that the first pages of a block of ours have memory.
-    fn back(&self, id: u32, pages: usize) -> Result<()> {
+    /// Whether a block of so many bytes is free now, about right.
+    #[must_use]
+    pub fn has_free(&self, bytes: usize) -> bool {
+        class_for(bytes.div_ceil(PAGE).max(1)).is_some_and(|class| self.header().free[class].load(SC) > 0)
+    }
+
+    /// Sees to it that the first pages of a block of ours have memory. Whether it had less before.
+    fn back(&self, id: u32, pages: usize) -> Result<bool> {
         let record = self.record_at(id);
         let backed = record.backed.load(SC) as usize;
         if backed >= pages || MODEL {
-            return Ok(());
+            return Ok(false);
         }
         let from = DATA + (record.page.load(SC) as usize + backed) * PAGE;
         let len = (pages - backed) * PAGE;
@@ -381,7 +395,7 @@ impl<'a> Store<'a> {
             self.allocate(from, len).map_err(|_| e)
         })?;
         record.backed.store(pages as u32, SC);
-        Ok(())
+        Ok(true)
     }
 
     fn allocate(&self, from: usize, len: usize) -> Result<()> {
@@ -431,17 +445,35 @@ impl<'a> Store<'a> {
         let Some(record) = self.record(block.id) else { return };
         let header = self.header();
         let backed = u64::from(record.backed.load(SC));
-        if (header.kept.load(SC) + backed) as usize * PAGE > CACHE {
+        let class = record.class.load(SC) as usize % CLASSES;
+        let is_over = || backed > 0 && (header.kept.load(SC) + backed) as usize * PAGE > CACHE;
+        if is_over() && header.free[class].load(SC) as usize * pages_of(class) * PAGE < CACHE / 2 {
+            self.trim(class);
+        }
+        if is_over() {
             self.strip(record);
         } else {
             header.kept.fetch_add(backed, SC);
         }
-        let class = record.class.load(SC) as usize % CLASSES;
         record.state.store(block.state(FREE, 0), SC);
         header.free[class].fetch_add(1, SC);
         // Relaxed: only a hint.
         let empty = header.hints[class].iter().find(|h| h.load(Ordering::Relaxed) == 0);
         empty.unwrap_or(&header.hints[class][0]).store(block.id, SC);
+    }
+
+    /// Makes room in the cache for blocks of one class: takes memory from free blocks of others until half of it is left.
+    fn trim(&self, class: usize) {
+        let Ok(token) = self.arena.process_token() else { return };
+        self.each(|id, record| {
+            let keeps = record.backed.load(SC) > 0 && record.class.load(SC) as usize != class;
+            if keeps && self.header().kept.load(SC) as usize * PAGE > CACHE / 2 {
+                if let Some(block) = self.claim(id, token) {
+                    self.strip(record);
+                    self.give_back(block);
+                }
+            }
+        });
     }
 
     fn each(&self, mut visit: impl FnMut(u32, &Record)) {

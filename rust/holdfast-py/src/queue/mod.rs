@@ -8,10 +8,12 @@
 
 mod decode;
 mod encode;
+mod pace;
 mod parcel;
 mod puts;
 mod sink;
 mod takes;
+mod wire;
 
 use crate::base::{self, Base};
 use crate::py::{self, Object, PyResult};
@@ -33,6 +35,8 @@ struct Shared {
     base: Base,
     /// No more puts and gets through this object.
     closed: Cell<bool>,
+    /// Pauses of a producer that is far ahead.
+    pace: Cell<pace::Pace>,
 }
 
 /// The queue behind `self`.
@@ -242,6 +246,9 @@ unsafe extern "C-unwind" fn dealloc(object: Object) {
     // SAFETY: called once, with the last reference gone.
     unsafe { base::dealloc(object) };
 }
+
+/// `_unpack(...)` of the module: the object that `Parcel._pack` put into a block.
+pub use wire::unpack;
 
 /// `_release_cache()` of the module: memory of free blocks goes back to the system.
 pub unsafe extern "C-unwind" fn release_cache(_: Object, _: Object) -> Object {

@@ -21,18 +21,18 @@ enum Ready {
 }
 
 /// A long message goes into a block of its own.
-fn into_block(me: &Me<'static>, message: &Encoded) -> PyResult<Block> {
+pub(super) fn into_block(me: &Me<'static>, message: &Encoded) -> PyResult<(Block, bool)> {
     let len = message.len();
     // Without the GIL: new memory costs a hundred microseconds a megabyte, and the copy as well.
     let done = py::detached(|| {
         let store = me.arena.store()?;
-        let block = store.take(me, len)?;
+        let (block, grew) = store.take_or_grow(me, len)?;
         let (to, _) = store.data(block.id)?;
         message.write(|offset, bytes| {
             // SAFETY: the block is ours and has `len` bytes, which all pieces fit into.
             unsafe { holdfast_core::sync::copy_in(to.add(offset), bytes) };
         });
-        Ok(block)
+        Ok((block, grew))
     });
     done.map_err(|e| py::raise_core(&e))
 }
@@ -56,7 +56,10 @@ impl Shared {
             }
             let mut writer = queue.writer();
             let done = writer.push(&me, tag, bytes);
-            writer.finish(&me);
+            let grew = writer.finish(&me);
+            if grew > 0 && limit == Limit::Never {
+                self.pause(&queue, grew);
+            }
             return done.map(|()| true).map_err(|e| py::raise_core(&e));
         }
         self.put_long(&queue, &me, &message, limit)
@@ -76,7 +79,7 @@ impl Shared {
             writer.finish(me);
             return done.map(|()| true).map_err(|e| py::raise_core(&e));
         }
-        let block = into_block(me, message)?;
+        let (block, grew) = into_block(me, message)?;
         match self.enter(Side::Write, queue, me, limit) {
             Ok(true) => {}
             other => {
@@ -87,6 +90,9 @@ impl Shared {
         let mut writer = queue.writer();
         let done = writer.push_block(me, tag, block, len);
         writer.finish(me);
+        if grew && limit == Limit::Never {
+            self.pause(queue, len);
+        }
         done.map(|()| true).map_err(|e| {
             give_back(me, block);
             py::raise_core(&e)
@@ -145,7 +151,7 @@ impl Many {
         let message = encode(item)?;
         let (tag, len) = (message.tag(), message.len());
         if len > INLINE {
-            let block = into_block(&self.me, &message)?;
+            let (block, _) = into_block(&self.me, &message)?;
             self.messages.push(Ready::Long(tag, block, len));
             return Ok(());
         }
