@@ -1,4 +1,4 @@
-"""A storm of real SIGKILLs over one queue's readers and writers, alternating with drains in which everybody must finish.
+"""A storm of SIGKILLs over one queue's readers and writers, alternating with drains in which everybody must finish.
 
     supervisor ──fork──> 1 to 4 writers ──put──> queue ──get──> 1 to 4 readers
         │  kills random ones, replaces them; everybody notes on a board what is begun and done
@@ -31,6 +31,8 @@ import queue_board as qb
 
 PATIENCE = 30.0  # seconds after which a drain calls somebody stuck
 SLACK = 16 << 20  # bytes that shared memory may differ between the first and the second half of the storm
+SLOTS = 4  # slots that the supervisor itself may use in the end
+RESERVED = 60.0  # seconds: more than an arena waits for a child that was killed before it said that it lives
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -161,7 +163,7 @@ class Storm:
         self.kills = self.phases = self.items = 0
         self.wrong: list[str] = []
         self.memory: list[int] = []
-        self.slots: list[int] = []
+        self.slots = 0
         self.queue: Any = None
 
     def run(self) -> None:
@@ -172,7 +174,22 @@ class Storm:
         self.queue = None
         if not self.wrong:
             self.wrong += grown(self.memory, SLACK, "bytes of shared memory")
-            self.wrong += grown(self.slots, 0, "slots")
+            self.wrong += self.slots_left()
+
+    def slots_left(self) -> list[str]:
+        """Return a complaint if slots of the dead do not come back."""
+        from holdfast import _core
+
+        deadline = time.monotonic() + RESERVED
+        while True:
+            gc.collect()
+            _core.sweep()
+            self.slots = _core.arena_stats(None)["slots_used"]
+            if self.slots <= SLOTS:
+                return []
+            if time.monotonic() > deadline:
+                return [f"{self.slots} slots are used although everybody is gone"]
+            time.sleep(0.05)
 
     def phase(self) -> None:
         """One queue's storm and drain."""
@@ -200,9 +217,7 @@ class Storm:
 
         gc.collect()
         _core.sweep()
-        stats = _core.arena_stats(None)
-        self.slots.append(stats["slots_used"])
-        home = Path(stats["path"]).parent
+        home = Path(_core.arena_stats(None)["path"]).parent
         self.memory.append(sum(entry.stat().st_blocks * 512 for entry in os.scandir(home)))
 
     def summary(self) -> dict[str, Any]:
@@ -212,7 +227,7 @@ class Storm:
             "phases": self.phases,
             "items": self.items,
             "most_bytes": max(self.memory, default=0),
-            "slots": max(self.slots, default=0),
+            "slots_left": self.slots,
             "wrong": self.wrong,
         }
 
