@@ -173,7 +173,7 @@ class BaseContext(_std.BaseContext):
         return queues.Queue(maxsize, ctx=self.get_context(), **options)
 
     def JoinableQueue(self, maxsize: int = 0, **options: Any) -> Any:  # noqa: ANN401, N802
-        """A queue that counts finished tasks."""
+        """A queue of at most `maxsize` items that counts finished tasks."""
         from holdfast import queues  # noqa: PLC0415
 
         return queues.JoinableQueue(maxsize, ctx=self.get_context(), **options)

@@ -118,8 +118,8 @@ def _popen(kind: str) -> Callable[[BaseProcess], Any]:
     return start
 
 
-# queues and pipes: the contexts' methods get other code, so that those bound before hand out holdfast's as well. The classes
-# in multiprocessing.queues stay: the standard library's pools and executors, and other packages, build on their pipes.
+# queues and pipes: the contexts' methods get other code, so that those bound before hand out holdfast's as well. The
+# classes in multiprocessing.queues stay: the standard library's pools and executors, and other packages, build on them.
 
 
 def _queue(self: Any, maxsize: int = 0) -> Any:  # noqa: ANN401 - a context and a queue

@@ -8,7 +8,8 @@
               └▶ big:   pickle and buffers ─▶ block
                         the block's number ───────▶ ═══ pipe ═══ ─▶ recv() copies it out, frees the block
 
-Blocks that nobody reads any more go with the two ends. ``send_bytes()`` puts its bytes into the pipe, whatever their size.
+Blocks that nobody reads any more go with the two ends. ``send_bytes()`` puts its bytes into the pipe, whatever
+their size.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def Pipe(duplex: bool = True) -> tuple[PipeConnection, PipeConnection]:  # noqa:
         >>> b.recv()
         [1, 2]
     """
-    parcel = _core.Parcel._make(_PARCEL, 0, None, 0, 0, 0)  # noqa: SLF001 - as above
+    parcel = _core.Parcel._make(_PARCEL, 0, None, 0, 0, 0)
     ends = _std_pipe(duplex)
     both = [PipeConnection(end._handle, end.readable, end.writable, parcel) for end in ends]  # type: ignore[attr-defined]  # noqa: SLF001
     for end in ends:

@@ -47,7 +47,7 @@ class _Ring(_Shared, _core.Queue):
         text = super().__repr__()
         return f"{text[:-1]}, {self.qsize()} items>" if "[HF" not in text else text
 
-    def stats(self) -> "QueueStats":
+    def stats(self) -> "QueueStats":  # type: ignore[override]
         """How much is in it and went through it, and who waits.
 
         Raises:
@@ -180,6 +180,16 @@ class SimpleQueue(_Ring):
     def __new__(cls, *, ctx: object = None, name: str | None = None) -> "Self":
         """Makes the queue, or finds the one of that name."""
         return cls._new(0, name)
+
+    def empty(self) -> bool:
+        """Whether nothing is in it.
+
+        Raises:
+            QueueClosed: It was closed in this process (an ``OSError``, as the standard library has it).
+        """
+        if self._is_closed():
+            self.get_nowait()  # raises
+        return super().empty()
 
 
 # Modules that use the pipe inside a SimpleQueue: they get the standard library's.

@@ -119,14 +119,15 @@ impl<'a> Queue<'a> {
         }
     }
 
-    // Acquire in both pairs with the SeqCst store of a commit: what it publishes is seen after it.
     #[inline(always)]
     fn put(&self) -> u64 {
+        // Acquire pairs with the SeqCst store of a commit: what that publishes is seen after it.
         count_of(self.words.write.commit.load(Ordering::Acquire))
     }
 
     #[inline(always)]
     fn taken(&self) -> u64 {
+        // Acquire pairs with the SeqCst store of a commit, as above.
         count_of(self.words.read.commit.load(Ordering::Acquire))
     }
 
