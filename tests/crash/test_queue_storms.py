@@ -28,7 +28,7 @@ queue_storm.PATIENCE = 2.0
 class Loses(Queue):
     def put(self, obj, block=True, timeout=None):
         number = obj if isinstance(obj, int) else 1
-        if number % 16:
+        if number % 2:
             super().put(obj, block, timeout)
 
 

@@ -152,7 +152,14 @@ def test_queue_get_many_takes_what_is_there_and_no_more(box):
     assert (len(box.get_many()), len(box.get_many(n=1000))) == (100, 200)
 
 
-@pytest.mark.parametrize("n", [0, -1, "3", 1.5])
+def test_queue_get_many_of_nothing_returns_nothing_and_takes_nothing(box):
+    assert box.get_many(0) == []
+    box.put(1)
+    assert box.get_many(0) == []
+    assert box.get() == 1
+
+
+@pytest.mark.parametrize("n", [-1, "3", 1.5])
 def test_queue_get_many_of_no_number_is_refused_and_takes_nothing(box, n):
     box.put(1)
     with pytest.raises((TypeError, ValueError)):
