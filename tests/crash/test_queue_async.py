@@ -1,4 +1,4 @@
-"""PAINS row 22: asyncio with a queue: the loop goes on while a call waits, cancelling loses nothing, the program ends."""
+"""PAINS row 22: asyncio with queues: the loop goes on while a call waits, cancelling loses nothing, programs end."""
 
 from __future__ import annotations
 
