@@ -453,30 +453,31 @@ impl<'a> Queue<'a> {
         }
     }
 
-    /// Words to watch by somebody who cannot take the lock now: whether a reader would get something.
-    pub fn observe_to_read(&self, watch: &mut Watch, deep: bool) -> bool {
-        if self.is_empty() {
-            return self.observe_gate(&self.words.read, watch, || self.is_empty());
-        }
-        self.observe_lock(&self.words.read.lock.word, watch, deep)
+    /// Whether a reader would get something now, or be told that the queue was shut down; if not, what to sleep on.
+    pub(crate) fn observe_to_read(&self, me: &Me<'_>, watch: &mut Watch, deep: bool) -> bool {
+        Self::observe(&self.words.read, me, watch, deep, || self.is_empty(), || self.is_shut())
     }
 
     /// As [`Self::observe_to_read`], for a writer.
-    pub fn observe_to_write(&self, watch: &mut Watch, deep: bool) -> bool {
-        if self.room() == 0 {
-            return self.observe_gate(&self.words.write, watch, || self.room() == 0);
+    pub(crate) fn observe_to_write(&self, me: &Me<'_>, watch: &mut Watch, deep: bool) -> bool {
+        Self::observe(&self.words.write, me, watch, deep, || self.room() == 0, || self.is_shut())
+    }
+
+    fn observe(
+        side: &Side,
+        me: &Me<'_>,
+        watch: &mut Watch,
+        deep: bool,
+        nothing: impl Fn() -> bool,
+        shut: impl Fn() -> bool,
+    ) -> bool {
+        if shut() {
+            return true;
         }
-        self.observe_lock(&self.words.write.lock.word, watch, deep)
-    }
-
-    fn observe_gate(&self, side: &Side, watch: &mut Watch, nothing: impl Fn() -> bool) -> bool {
-        self.is_shut()
-            || Self::look_at_gate(side, watch, nothing, || self.is_shut().then_some(Turn::Shut)).is_some()
-            || watch.words().is_empty()
-    }
-
-    fn observe_lock(&self, word: &AtomicU32, watch: &mut Watch, deep: bool) -> bool {
-        self.is_shut() || mutex::observe(self.arena, word, watch, deep)
+        if nothing() {
+            return Self::look_at_gate(side, watch, nothing, || shut().then_some(Turn::Shut)).is_some();
+        }
+        mutex::observe(me, &side.lock.word, watch, deep)
     }
 
     /// Lock words of the two sides: readers', writers'.

@@ -283,8 +283,7 @@ pub unsafe extern "C-unwind" fn release_cache(_: Object, _: Object) -> Object {
 
 /// Adds the classes.
 pub fn add_types(module: Object) -> bool {
-    let mut methods: Vec<ffi::PyMethodDef> = base::methods();
-    methods.pop(); // close means something else here
+    let mut methods = base::methods_but_close();
     methods.extend([
         py::keywords(c"put", puts::put),
         py::keywords(c"put_many", puts::put_many),
