@@ -20,6 +20,8 @@ class WorkerDied(HoldfastError, BrokenExecutor):
     pid: int | None = None
     exitcode: int | None = None
     signal: str | None = None
+    task: int | None = None
+    arguments: str = ""
 
 
 class ResultTimeout(HoldfastError, MultiprocessingTimeout, TimeoutError):

@@ -51,9 +51,13 @@ __all__ = [
     "OwnerDied",
     "OwnerDiedWarning",
     "QueueClosed",
+    "RemoteError",
     "ResultLost",
     "ResultTimeout",
     "ShutDown",
+    "TaskTimeout",
+    "TasksDropped",
+    "TasksDroppedWarning",
     "TasksLost",
     "TooManyProcesses",
     "UnknownArena",
@@ -229,6 +233,36 @@ class ResultLost(HoldfastError, RuntimeError):
     """A process finished, but its result or exception could not be carried to the parent."""
 
     code = "HF303"
+
+
+class TasksDropped(HoldfastError, RuntimeError):
+    """A pool was terminated before this task had a result."""
+
+    code = "HF304"
+
+
+class TasksDroppedWarning(HoldfastWarning, RuntimeWarning):
+    """The ``with`` block of a pool was left, which terminates it, while tasks had no result yet."""
+
+    code = "HF304"
+    tasks: int = 0
+
+
+class TaskTimeout(HoldfastError, TimeoutError):
+    """A task ran for longer than it may, and was stopped."""
+
+    code = "HF305"
+    task: int | None = None
+    arguments: str = ""
+
+
+class RemoteError(HoldfastError, RuntimeError):
+    """Stands for an exception of a task that could not be carried over; its class has the name of the original's."""
+
+    code = "HF306"
+    original: str = ""
+    text: str = ""
+    why: str = ""
 
 
 # HF4xx: pickling and what it carries

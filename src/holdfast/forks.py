@@ -16,6 +16,9 @@ from contextlib import suppress
 _INTERNAL_MODULES = frozenset(
     {
         "concurrent.futures.process",
+        "holdfast.crew.crew",
+        "holdfast.crew.staff",
+        "holdfast.pool_results",
         "multiprocessing.managers",
         "multiprocessing.queues",
         "multiprocessing.resource_sharer",

@@ -1,15 +1,35 @@
-"""Pools: the standard library's, with holdfast's processes and locks."""
+"""Pools: the standard library's contract, by workers that may die.
+
+Whatever ends a worker, only the task that it ran fails, with `WorkerDied`; what had not begun goes to others, and another
+worker takes the place. A task that began is never run twice. ``crew`` has the workings.
+"""
 
 from __future__ import annotations
 
+import os
+import warnings
 from multiprocessing import pool as _std
+from multiprocessing import util
 from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any
 
+from holdfast.crew import cargo
+from holdfast.crew.crew import CLOSED, OPEN, TERMINATED, Crew
+from holdfast.pool_results import (
+    AsyncResult,
+    IMapIterator,
+    IMapUnorderedIterator,
+    MapResult,
+    stream,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from types import TracebackType
 
-__all__ = ["Pool", "ThreadPool"]
+__all__ = ["AsyncResult", "Pool", "ThreadPool"]
+
+_WINDOW = 128  # chunks of an iterator's results that are under way before their results are used, at least
 
 
 class Pool(_std.Pool):
@@ -17,10 +37,21 @@ class Pool(_std.Pool):
 
     Args:
         processes: how many; by default as many as `holdfast.cpu_count` says.
-        initializer: called in each worker as it starts.
+        initializer: called in each worker as it starts; if it raises, every call of the pool raises that.
         initargs: its arguments.
         maxtasksperchild: how many tasks a worker does before another one takes its place.
         context: where processes and locks come from; by default holdfast's default context.
+
+    Raises:
+        ValueError: a number is less than one.
+        TooManyProcesses: the system refuses another process.
+        ArenaFull: no space for shared memory.
+
+    Example:
+        >>> import holdfast
+        >>> with holdfast.Pool(2) as pool:
+        ...     pool.map(abs, [-1, -2])
+        [1, 2]
     """
 
     def __init__(
@@ -34,10 +65,259 @@ class Pool(_std.Pool):
         from holdfast.context import _default_context  # noqa: PLC0415 - contexts make pools, and the other way round
 
         chosen = _default_context.get_context() if context is None else context
-        count = chosen.cpu_count() if processes is None else processes
-        super().__init__(count, initializer, initargs, maxtasksperchild, context=chosen)
+        count = (chosen.cpu_count() or 1) if processes is None else processes
+        if count < 1:
+            message = "Number of processes must be at least 1"
+            raise ValueError(message)
+        if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0):
+            message = "maxtasksperchild must be a positive int or None"
+            raise ValueError(message)
+        if initializer is not None and not callable(initializer):
+            message = "initializer must be a callable"
+            raise TypeError(message)
+        self._ctx = chosen
+        self._crew: Crew = Crew(chosen, count, initializer, initargs, maxtasksperchild)
+        self._terminate = util.Finalize(self, self._crew.terminate, exitpriority=15)
+
+    def __del__(self) -> None:
+        crew: Crew | None = self.__dict__.get("_crew")
+        if crew is None or crew.pid != os.getpid():
+            return
+        if crew.state == OPEN:
+            warnings.warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self)
+            self._terminate()
+
+    def __repr__(self) -> str:
+        crew: Crew = self._crew
+        state = {OPEN: "RUN", CLOSED: "CLOSE", TERMINATED: "TERMINATE"}[crew.state]
+        kind = type(self)
+        return f"<{kind.__module__}.{kind.__qualname__} state={state} pool_size={len(crew.plan.hands)}>"
+
+    @property
+    def _pool(self) -> list[Any]:
+        return self._crew.staff.processes()
+
+    @property
+    def _processes(self) -> int:
+        return self._crew.workers
+
+    def _repopulate_pool(self) -> None:
+        self._crew.refill()
+
+    def _check_running(self) -> None:
+        if self._crew.state != OPEN:
+            message = "Pool not running"
+            raise ValueError(message)
+        self._crew.check()
+
+    # calls
+
+    def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Any = None) -> Any:  # noqa: ANN401
+        """Call a function in a worker and wait for its result.
+
+        Raises:
+            BaseException: what the function raised.
+            WorkerDied: its worker died.
+            ValueError: the pool is closed.
+        """
+        return self.apply_async(func, args, kwds or {}).get()
+
+    def apply_async(  # type: ignore[override]
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwds: Any = None,  # noqa: ANN401 - a mapping
+        callback: Callable[[Any], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+    ) -> AsyncResult:
+        """Call a function in a worker.
+
+        Args:
+            func: the function.
+            args: its arguments.
+            kwds: its named arguments.
+            callback: called with the result.
+            error_callback: called with the exception, if there is one.
+
+        Raises:
+            ValueError: the pool is closed.
+        """
+        self._check_running()
+        job = AsyncResult(self, *_sealed(func), callback, error_callback, call=2, name=_name(func))
+        if isinstance(job.function, BaseException):
+            job.end(job.function)
+            return job
+        job.waiting.append((tuple(args), dict(kwds or {})))
+        self._crew.submit(job)
+        return job
+
+    def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+        """Call a function with each argument; the results, in order.
+
+        Raises:
+            BaseException: what the first call to fail raised; the others have run.
+            WorkerDied: a worker died.
+            ValueError: the pool is closed.
+        """
+        result: list[Any] = self._map(func, iterable, chunksize, None, None, 0).get()
+        return result
+
+    def starmap(
+        self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
+    ) -> list[Any]:
+        """`map` with several arguments a call.
+
+        Raises:
+            BaseException: as `map`.
+        """
+        result: list[Any] = self._map(func, iterable, chunksize, None, None, 1).get()
+        return result
+
+    def map_async(  # type: ignore[override]
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        callback: Callable[[Any], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+    ) -> MapResult:
+        """`map` without waiting.
+
+        Raises:
+            ValueError: the pool is closed.
+        """
+        return self._map(func, iterable, chunksize, callback, error_callback, 0)
+
+    def starmap_async(  # type: ignore[override]
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+        callback: Callable[[Any], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+    ) -> MapResult:
+        """`starmap` without waiting.
+
+        Raises:
+            ValueError: the pool is closed.
+        """
+        return self._map(func, iterable, chunksize, callback, error_callback, 1)
+
+    def _map(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        chunksize: int | None,
+        callback: Callable[[Any], object] | None,
+        error_callback: Callable[[BaseException], object] | None,
+        call: int,
+    ) -> MapResult:
+        self._check_running()
+        values = list(iterable)
+        if call:
+            values = [tuple(value) for value in values]
+        chunk = -1 if chunksize is None else max(1, chunksize)
+        job = MapResult(
+            self,
+            *_sealed(func),
+            values,
+            callback=callback,
+            error_callback=error_callback,
+            call=call,
+            chunk=chunk,
+            name=_name(func),
+        )
+        if isinstance(job.function, BaseException):
+            job.end(job.function)
+        elif values:
+            self._crew.submit(job)
+        return job
+
+    def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1) -> IMapIterator:  # type: ignore[override]
+        """`map` as an iterator, which takes arguments only as results are used, up to a bound.
+
+        Raises:
+            ValueError: the pool is closed, or the chunk size less than one.
+        """
+        return self._iterate(func, iterable, chunksize, IMapIterator)
+
+    def imap_unordered(  # type: ignore[override]
+        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1
+    ) -> IMapUnorderedIterator:
+        """`imap`, with results in the order in which they come.
+
+        Raises:
+            ValueError: the pool is closed, or the chunk size less than one.
+        """
+        found: Any = self._iterate(func, iterable, chunksize, IMapUnorderedIterator)
+        return found  # type: ignore[no-any-return]
+
+    def _iterate(
+        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int, kind: type[IMapIterator]
+    ) -> IMapIterator:
+        self._check_running()
+        if chunksize < 1:
+            message = f"Chunksize must be 1+, not {chunksize:n}"
+            raise ValueError(message)
+        function, reference = _sealed(func)
+        job = stream(function, reference, kind is IMapIterator, chunk=chunksize, name=_name(func))
+        if isinstance(function, BaseException):
+            raise function
+        window = chunksize * max(_WINDOW, 32 * self._crew.workers)
+        return kind(self, self._crew, job, iterable, window)
+
+    # the end
+
+    def close(self) -> None:
+        """Take no more work; the workers end when all is done."""
+        self._crew.close()
+
+    def terminate(self) -> None:
+        """End the workers at once; tasks without a result fail with `TasksDropped`."""
+        self._terminate()
+
+    def join(self) -> None:
+        """Wait for the workers to end.
+
+        Raises:
+            ValueError: the pool is neither closed nor terminated.
+        """
+        if self._crew.state == OPEN:
+            message = "Pool is still running"
+            raise ValueError(message)
+        self._crew.join()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the workers; warns if tasks had no result."""
+        running = self._crew.state != TERMINATED
+        self.terminate()
+        dropped = self._crew.thrown_away
+        if dropped and running and kind is None:
+            from holdfast import errors  # noqa: PLC0415 - only where something was lost
+
+            message = (
+                f"leaving the pool's with block threw away {dropped} tasks without a result; get() their results before, "
+                "or call close() and join()"
+            )
+            errors.warn("HF304", message, tasks=dropped)
+
+
+def _sealed(func: Callable[..., Any]) -> tuple[Any, bool]:
+    """The function sealed, or the exception that this raised, which is the result of every call of it."""
+    try:
+        return cargo.seal_function(func)
+    except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
+        return error, False
+
+
+def _name(func: object) -> str:
+    return str(getattr(func, "__qualname__", type(func).__qualname__))
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attributes
     """Everything else is the standard library's."""
     return getattr(_std, name)
+
+

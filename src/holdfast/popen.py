@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["ForkPopen", "Reporting"]
 
 # Processes that are not daemons by name, but belong to an object of their parent and are of no use without it.
-_SERVANTS = frozenset({("concurrent.futures.process", "_process_worker"), ("multiprocessing.managers", "_run_server")})
+_SERVANTS = frozenset(
+    {
+        ("concurrent.futures.process", "_process_worker"),
+        ("holdfast.crew.worker", "main"),
+        ("multiprocessing.managers", "_run_server"),
+    }
+)
 
 
 def _dies_with_parent(process: BaseProcess) -> bool:

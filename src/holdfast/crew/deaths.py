@@ -1,0 +1,113 @@
+"""Saying what died: pid, signal by name, exit code, task, arguments, the last stacks, and whether memory ran out."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from holdfast.process import _signal_name
+
+if TYPE_CHECKING:
+    from holdfast.errors import WorkerDied
+
+__all__ = ["Death", "oom_kills", "shortened"]
+
+_LONGEST = 200  # characters of an argument
+_LINES = 30  # of the stacks
+
+
+def shortened(value: object) -> str:
+    """An object's ``repr``, cut to a line."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a user's __repr__ may raise anything
+        return f"<{type(value).__name__} that cannot be shown>"
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def shown_call(call: int, value: Any) -> str:  # noqa: ANN401 - arguments
+    """The arguments of a task as they would stand in a call, shortened."""
+    if call == 0:
+        return f"({shortened(value)})"
+    if call == 1:
+        return f"({', '.join(map(shortened, value))})"[: _LONGEST * 2]
+    named = [f"{name}={shortened(each)}" for name, each in value[1].items()]
+    return f"({', '.join([*map(shortened, value[0]), *named])})"[: _LONGEST * 2]
+
+
+def oom_kills() -> tuple[str, int] | None:
+    """The control group of this process that counts its kills for want of memory, and the count."""
+    with suppress(OSError, ValueError, IndexError):
+        with open("/proc/self/cgroup", encoding="utf-8") as file:  # noqa: PTH123 - a line of it
+            path = next(line.split(":", 2)[2].strip() for line in file if line.startswith("0::"))
+        with open(f"/sys/fs/cgroup{path}/memory.events", encoding="utf-8") as file:  # noqa: PTH123 - as above
+            counts = dict(line.split() for line in file)
+        return path, int(counts["oom_kill"])
+    with suppress(OSError, StopIteration, ValueError, IndexError):
+        with open("/proc/self/cgroup", encoding="utf-8") as file:  # noqa: PTH123 - as above
+            path = next(line.split(":", 2)[2].strip() for line in file if ":memory:" in line)
+        with open(f"/sys/fs/cgroup/memory{path}/memory.oom_control", encoding="utf-8") as file:  # noqa: PTH123 - as above
+            counts = dict(line.split() for line in file)
+        return path, int(counts["oom_kill"])
+    return None
+
+
+class Death:
+    """How one worker ended.
+
+    Args:
+        pid: of the worker.
+        exitcode: as in ``multiprocessing``: negative for a signal.
+        stacks: what its fault handler wrote.
+        memory: the control group whose kills for want of memory have become more, or None.
+    """
+
+    def __init__(self, pid: int, exitcode: int | None, stacks: str = "", memory: str | None = None) -> None:
+        self.pid, self.exitcode, self.stacks, self.memory = pid, exitcode, stacks, memory
+        self.signal = _signal_name(-exitcode) if exitcode is not None and exitcode < 0 else None
+
+    def how(self) -> str:
+        """What ended it, in a few words."""
+        if self.memory is not None and self.signal == "SIGKILL":
+            return f"was killed by SIGKILL: the memory limit of control group {self.memory} was exceeded"
+        if self.signal is not None:
+            return f"was killed by {self.signal}"
+        return f"ended with exit code {self.exitcode}"
+
+    def error(self, what: str, index: int, arguments: str, *, sending: bool, kind: type[WorkerDied] | None = None) -> WorkerDied:
+        """The error for a task that died with the worker.
+
+        Args:
+            what: the function's name.
+            index: the task's number within its call.
+            arguments: shortened.
+            sending: whether the task had finished.
+            kind: the class of the error.
+        """
+        if kind is None:
+            from holdfast.errors import WorkerDied as kind  # type: ignore[assignment]  # noqa: N813, PLC0415 - late
+        doing = "while it sent the result of" if sending else "while it ran"
+        lines = [f"worker process (pid {self.pid}) {self.how()} {doing} task {index}: {what}{arguments}"]
+        if self.stacks:
+            kept = self.stacks.splitlines()[:_LINES]
+            lines += ["its last stacks:", *(f"    {line}" for line in kept)]
+        lines.append("only this task failed; another worker has taken its place")
+        assert kind is not None  # noqa: S101 - see above
+        return kind(
+            "\n".join(lines), pid=self.pid, exitcode=self.exitcode, signal=self.signal, task=index, arguments=arguments
+        )
+
+
+def read_stacks(fd: int) -> str:
+    """What a fault handler has written into a file, which is emptied."""
+    text = b""
+    with suppress(OSError):
+        text = os.pread(fd, 1 << 16, 0)
+        os.ftruncate(fd, 0)
+        os.lseek(fd, 0, os.SEEK_SET)
+    return text.decode(errors="replace").strip()
+
+
+__all__ += ["read_stacks", "shown_call"]

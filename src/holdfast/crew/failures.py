@@ -1,0 +1,108 @@
+"""From what a worker told of a failed task to the exception that the caller gets.
+
+The exception is the original one where it can be rebuilt, else a stand-in of the same name. Its cause shows the worker's
+traceback, the user's frames first, and a note names the task.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from holdfast.crew import cargo, worker
+from holdfast.outcome import RemoteTraceback
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from holdfast.errors import RemoteError
+
+__all__ = ["Told", "opened", "rebuilt"]
+
+
+class Told(NamedTuple):
+    """A worker's `Failure`, with what the parent knows of the task: name, number, arguments, the worker's pid."""
+
+    body: bytes | None
+    name: str
+    text: str
+    traceback: str
+    lost: str = ""
+    shown: str = ""
+    function: str = ""
+    task: int = 0
+    arguments: str = ""
+    pid: int = 0
+
+
+def rebuilt(told: Told, cause: type[Exception] = RemoteTraceback) -> BaseException:
+    """The exception of a failed task.
+
+    Args:
+        told: what is known.
+        cause: the class that shows the remote traceback.
+    """
+    error = _original(told)
+    if told.function:
+        error.add_note(f"holdfast: task {told.task}, {told.function}{told.arguments}, in worker process {told.pid}")
+    error.__cause__ = cause(f'\n"""\n{told.traceback}"""')
+    return error
+
+
+def _original(told: Told) -> BaseException:
+    if told.body is not None:
+        try:
+            error = cargo.open_sealed(told.body)
+        except BaseException as why:  # noqa: BLE001 - a user's __setstate__ may raise anything
+            return stand_in(told.name, told.text, f"it cannot be rebuilt here: {type(why).__name__}: {why}")
+        if isinstance(error, BaseException):
+            return error
+    return stand_in(told.name, told.text, "it could not be pickled, or not be rebuilt")
+
+
+def stand_in(name: str, text: str, why: str = "") -> RemoteError:
+    """An exception of a class with the same name as one that cannot travel."""
+    from holdfast.errors import RemoteError  # noqa: PLC0415 - only where something failed
+
+    short = name.rpartition(".")[2]
+    kind = type(short, (RemoteError,), {"__module__": "holdfast.errors", "__reduce__": _reduced})
+    error: RemoteError = kind(f"{name}: {text} (a stand-in for the original exception: {why})")
+    error.original, error.text, error.why = name, text, why
+    return error
+
+
+def _reduced(error: RemoteError) -> tuple[Any, ...]:
+    return stand_in, (error.original, error.text, error.why)
+
+
+def lost(told: Told) -> BaseException:
+    """The error for a task that finished, and whose result cannot be carried over."""
+    from holdfast.errors import ResultLost  # noqa: PLC0415 - only where something failed
+
+    message = f"task {told.task}, {told.function}{told.arguments}, finished in worker process {told.pid}, but {told.lost}"
+    error = ResultLost(message)
+    error.__cause__ = RemoteTraceback(f'\n"""\n{told.traceback}"""')
+    return error
+
+
+def opened(start: int, marks: bytes, values: list[Any]) -> Iterator[tuple[int, int, Any]]:
+    """Open what has arrived.
+
+    Yields:
+        The task's number, a mark (`worker.PLAIN` or `worker.FAILED`), and the result or what is told of the failure.
+    """
+    for index, (mark, value) in enumerate(zip(marks, values, strict=True), start):
+        if mark == worker.PLAIN:
+            yield index, mark, value
+        elif mark == worker.SEALED:
+            try:
+                result = cargo.open_sealed(value)
+            except BaseException as error:  # noqa: BLE001 - a user's __setstate__ may raise or exit
+                why = f"its result cannot be rebuilt here: {type(error).__name__}: {error}"
+                yield index, worker.FAILED, Told(None, type(error).__name__, str(error), "", why, "", "task", index)
+                continue
+            yield index, worker.PLAIN, result
+        elif mark == worker.FAILED:
+            yield index, mark, value
+
+
+__all__ += ["lost", "stand_in"]

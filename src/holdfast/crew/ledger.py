@@ -1,0 +1,128 @@
+"""A worker's ledger: what it has begun and finished, in shared memory, for the parent to read if the worker dies.
+
+Results of small tasks travel many in one message. So that none is lost with its worker, each is noted here before the
+next task begins; a note is a store or two. Words (64 bit) and what follows them::
+
+    BATCH   the batch that was begun last         BASE   how many results of it have been sent
+    STATE   running or sending                    BEGAN  when it began, in ns of the system's monotonic clock
+    LAST    how many of it had finished when sending began
+    NUMBERS one word a note: a number, or where its bytes lie     KINDS one byte a note, stored last     BYTES
+
+A kind other than nothing means that the note is whole. Stores are not reordered as far as the parent can see: it reads
+after the kernel has told it that the worker has ended.
+"""
+
+from __future__ import annotations
+
+import marshal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from holdfast.context import BaseContext
+
+__all__ = [
+    "BASE",
+    "BATCH",
+    "BEGAN",
+    "FAILED",
+    "FALSE",
+    "FLOAT",
+    "IDLE",
+    "INT",
+    "LAST",
+    "MARSHALLED",
+    "NONE",
+    "NOTES",
+    "PICKLED",
+    "RUNNING",
+    "SENDING",
+    "STATE",
+    "TRUE",
+    "Ledger",
+]
+
+BATCH, STATE, BASE, BEGAN, LAST = range(5)
+IDLE, RUNNING, SENDING = range(3)
+NOTES = 4096
+_BYTES = 128 << 10
+_WORDS = 8
+_NOTHING, INT, FLOAT, NONE, TRUE, FALSE, MARSHALLED, PICKLED, FAILED = range(9)
+_CLEAN = bytes(NOTES)
+
+
+class Ledger:
+    """One worker's ledger; pickles as a reference to the same shared memory.
+
+    Args:
+        context: where shared memory comes from.
+
+    Raises:
+        ArenaFull: no space for shared memory.
+    """
+
+    def __init__(self, context: BaseContext) -> None:
+        self._open(context.RawArray("q", _WORDS + NOTES + (NOTES + _BYTES) // 8))
+
+    def _open(self, raw: Any) -> None:  # noqa: ANN401 - a ctypes array
+        self._raw = raw
+        whole = memoryview(raw).cast("B")
+        self.words = whole[: _WORDS * 8].cast("q")
+        numbers = whole[_WORDS * 8 : (_WORDS + NOTES) * 8]
+        self.ints, self.floats = numbers.cast("q"), numbers.cast("d")
+        rest = whole[(_WORDS + NOTES) * 8 :]
+        self.kinds, self._bytes = rest[:NOTES], rest[NOTES:]
+        self._used = 0
+
+    def __getstate__(self) -> Any:  # noqa: ANN401 - a ctypes array
+        return self._raw
+
+    def __setstate__(self, raw: Any) -> None:  # noqa: ANN401 - as above
+        self._open(raw)
+
+    # the worker's side
+
+    def clean(self, count: int) -> None:
+        """Make the first `count` notes empty."""
+        self.kinds[:count] = _CLEAN[:count]
+        self._used = 0
+
+    def note_bytes(self, index: int, kind: int, body: bytes) -> bool:
+        """Note a result as bytes; False if there is no room left for them."""
+        start = self._used
+        end = start + len(body)
+        if end > _BYTES:
+            return False
+        self._bytes[start:end] = body
+        self.ints[index] = start << 32 | len(body)
+        self._used = end
+        self.kinds[index] = kind
+        return True
+
+    # the parent's side
+
+    def notes(self) -> tuple[bytes, list[Any]]:
+        """What is noted, in order.
+
+        Returns:
+            Marks and values, as in a message of results.
+        """
+        kinds = bytes(self.kinds).partition(b"\0")[0]
+        values = [self._value(index, kind) for index, kind in enumerate(kinds)]
+        return bytes({PICKLED: 1, FAILED: 2}.get(kind, 0) for kind in kinds), values
+
+    def _value(self, index: int, kind: int) -> Any:  # noqa: ANN401 - a result
+        if kind == INT:
+            return self.ints[index]
+        if kind == FLOAT:
+            return self.floats[index]
+        if kind in (MARSHALLED, PICKLED, FAILED):
+            start, length = divmod(self.ints[index], 1 << 32)
+            body = bytes(self._bytes[start : start + length])
+            return body if kind == PICKLED else marshal.loads(body)  # noqa: S302 - our worker wrote it
+        return {NONE: None, TRUE: True, FALSE: False}[kind]
+
+    def erase(self) -> None:
+        """Make it ready for another worker."""
+        self.clean(NOTES)
+        for word in range(_WORDS):
+            self.words[word] = 0

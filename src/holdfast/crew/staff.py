@@ -1,0 +1,248 @@
+"""The worker processes themselves: starting, signalling, burying; and the thread that sleeps until one ends."""
+
+from __future__ import annotations
+
+import os
+import queue
+import select
+import signal
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from holdfast.crew import deaths, worker
+from holdfast.crew.deaths import Death
+from holdfast.crew.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Staff"]
+
+_SPARES = 64  # kits kept for later workers
+
+
+class _Kit:
+    """What a worker works with; outlives it and serves the next one."""
+
+    __slots__ = ("ledger", "stacks", "tasks")
+
+    def __init__(self, context: Any) -> None:  # noqa: ANN401 - ours
+        self.tasks = context.SimpleQueue()
+        self.ledger = Ledger(context)
+        self.stacks = os.memfd_create("holdfast-stacks")
+
+    def close(self) -> None:
+        """Give up what it holds."""
+        os.close(self.stacks)
+
+
+class _Member:
+    """A process, its kit, and what the kernel tells of it."""
+
+    __slots__ = ("kit", "pidfd", "process")
+
+    def __init__(self, process: Any, kit: _Kit) -> None:  # noqa: ANN401 - of either library
+        self.process, self.kit = process, kit
+        self.pidfd = -1
+
+
+class Staff:
+    """The processes of a crew, by number.
+
+    Args:
+        context: where processes come from.
+        label: of the processes' names.
+        initializer: called in each, with `initargs`.
+
+    Raises:
+        ArenaFull: no space for shared memory.
+    """
+
+    def __init__(
+        self,
+        context: Any,  # noqa: ANN401 - of either library
+        label: str,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+    ) -> None:
+        from holdfast.context import _default_context  # noqa: PLC0415 - contexts make pools, and the other way round
+
+        self.context = context
+        self._ours = _default_context.get_context(context.get_start_method())
+        self.results = self._ours.SimpleQueue()
+        self.members: dict[int, _Member] = {}
+        self._label, self._initializer, self._initargs = label, initializer, initargs
+        self._numbers = 0
+        self._gone: deque[int] = deque()
+        self._spare: list[_Kit] = []
+        self._lock = threading.Lock()
+        self._poll = select.epoll()
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._poll.register(self._bell, select.EPOLLIN)
+        self._watch: threading.Thread | None = None
+        self._closed = False
+
+    def next_number(self) -> int:
+        """A number for another worker."""
+        self._numbers += 1
+        return self._numbers
+
+    def start(self, number: int) -> None:
+        """Start a worker.
+
+        Raises:
+            TooManyProcesses: the system refuses another process.
+        """
+        with self._lock:
+            kit = self._spare.pop() if self._spare else _Kit(self._ours)
+        post = worker.Post(
+            number, kit.tasks, self.results, kit.ledger, worker._File(kit.stacks), self._initializer, self._initargs  # noqa: SLF001
+        )
+        process = self.context.Process(target=worker.main, args=(post,))
+        process.name = process.name.replace("Process", self._label)
+        member = self.members[number] = _Member(process, kit)
+        # Until it has its own answer to an interrupt from the keyboard, the child must not get any.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        except BaseException:
+            del self.members[number]
+            kit.close()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with suppress(ProcessLookupError):
+            member.pidfd = os.pidfd_open(process.pid)
+            self._poll.register(member.pidfd, select.EPOLLIN)
+        if member.pidfd < 0:
+            self._report(number)
+        if self._watch is None:
+            self._watch = threading.Thread(target=self._look, name="holdfast-pool-watch", daemon=True)
+            self._watch.start()
+
+    def processes(self) -> list[Any]:
+        """The worker processes."""
+        return [member.process for member in list(self.members.values())]
+
+    def give(self, number: int, message: tuple[Any, ...]) -> None:
+        """Put a batch into a worker's queue.
+
+        Raises:
+            ArenaFull: no space for shared memory.
+        """
+        self.members[number].kit.tasks.put(message)
+
+    def dismiss(self, number: int) -> None:
+        """Have a worker end when it has done what it was given."""
+        member = self.members.get(number)
+        if member is not None:
+            member.kit.tasks.put(None)
+
+    def take_back(self, number: int) -> list[int]:
+        """Take what a worker has not taken out of its queue; the numbers of the batches."""
+        member = self.members.get(number)
+        found: list[Any] = []
+        if member is None:
+            return found
+        with suppress(queue.Empty):
+            while True:
+                found.append(member.kit.tasks.get_nowait())
+        if None in found:
+            member.kit.tasks.put(None)
+        return [message[0] for message in found if message is not None]
+
+    def words(self, number: int) -> Any:  # noqa: ANN401 - a memory view
+        """The words of a worker's ledger."""
+        return self.members[number].kit.ledger.words
+
+    def signal(self, number: int, what: int) -> None:
+        """Send a worker a signal; nothing happens if it has ended."""
+        member = self.members.get(number)
+        if member is not None and member.pidfd >= 0:
+            with suppress(OSError):
+                signal.pidfd_send_signal(member.pidfd, what)
+
+    def signal_all(self, what: int) -> None:
+        """Send every worker a signal."""
+        for number in list(self.members):
+            self.signal(number, what)
+
+    def end_all(self, grace: float) -> None:
+        """Wait for all to end, `grace` seconds for those that take their time, then kill them."""
+        deadline = time.monotonic() + grace
+        for number, member in list(self.members.items()):
+            if member.pidfd >= 0 and not _ended(member.pidfd, max(0.0, deadline - time.monotonic())):
+                self.signal(number, signal.SIGKILL)
+        for member in list(self.members.values()):
+            if member.pidfd >= 0:
+                _ended(member.pidfd, 5.0)
+
+    def gone(self) -> list[int]:
+        """The numbers of workers that have ended since the last call."""
+        found = []
+        while self._gone:
+            found.append(self._gone.popleft())
+        return found
+
+    def bury(self, number: int) -> tuple[Death, list[int], tuple[bytes, list[Any]]]:
+        """Take leave of a worker that has ended.
+
+        Returns:
+            How it ended, its ledger's words and notes.
+        """
+        member = self.members.pop(number)
+        member.process.join(5.0)
+        kit = member.kit
+        death = Death(member.process.pid, member.process.exitcode, deaths.read_stacks(kit.stacks))
+        words, notes = list(kit.ledger.words), kit.ledger.notes()
+        if member.pidfd >= 0:
+            os.close(member.pidfd)
+        kit.ledger.erase()
+        with suppress(queue.Empty):
+            while True:
+                kit.tasks.get_nowait()
+        with self._lock:
+            if len(self._spare) < _SPARES and not self._closed:
+                self._spare.append(kit)
+            else:
+                kit.close()
+        return death, words, notes
+
+    def close(self) -> None:
+        """End the watch; everybody else has ended."""
+        with self._lock:
+            self._closed = True
+            spare, self._spare = self._spare, []
+        for kit in spare:
+            kit.close()
+        os.eventfd_write(self._bell, 1)
+        if self._watch is not None:
+            self._watch.join()
+        self._poll.close()
+        os.close(self._bell)
+
+    def _look(self) -> None:
+        """The watch: sleep until a worker ends."""
+        while not self._closed:
+            for fd, _ in self._poll.poll():
+                if fd == self._bell:
+                    continue
+                self._poll.unregister(fd)
+                number = next((n for n, m in list(self.members.items()) if m.pidfd == fd), None)
+                if number is not None:
+                    self._report(number)
+
+    def _report(self, number: int) -> None:
+        self._gone.append(number)
+        with suppress(Exception):  # without memory: the pump looks around by itself, later
+            self.results.put(None)
+
+
+def _ended(pidfd: int, timeout: float) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(timeout * 1000))
+

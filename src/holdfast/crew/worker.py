@@ -1,0 +1,322 @@
+"""The child's side: takes batches from its own queue, runs them task by task, and puts results into the crew's queue.
+
+What it has begun stands in its ledger before it runs, and what it has finished stands there, or in the results' queue,
+before the next task begins. States of a task::
+
+    in the queue ─taken─▶ (batch noted in the ledger) begun ─▶ noted or sent ─▶ the next one begins
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import marshal
+import os
+import signal
+import time
+from contextlib import suppress
+from multiprocessing import reduction
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from holdfast.crew import cargo, ledger
+from holdfast.crew.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["FAILED", "INIT_FAILED", "PLAIN", "READY", "SEALED", "SKIPPED", "Failure", "Post", "main"]
+
+PLAIN, SEALED, FAILED, SKIPPED = range(4)  # marks of values in a message of results; the last is the parent's own
+READY, INIT_FAILED = -1, -2  # instead of a batch's number
+_PATIENCE = 0.01  # seconds that finished results of a batch wait for company
+_KEPT_FUNCTIONS = 64
+_NONES = {None: ledger.NONE, True: ledger.TRUE, False: ledger.FALSE}
+
+
+class Failure(NamedTuple):
+    """How a task failed, in plain texts but for the exception's own pickle.
+
+    Attributes:
+        body: the exception, pickled; None if it cannot travel.
+        name: of its type.
+        text: what it said.
+        traceback: from the user's first frame on.
+        lost: the task finished, and this is why its result cannot be carried over; else empty.
+        shown: the result, shortened, where it was lost.
+    """
+
+    body: bytes | None
+    name: str
+    text: str
+    traceback: str
+    lost: str = ""
+    shown: str = ""
+
+
+class _File:
+    """A descriptor that a child inherits, or is handed while it is started."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _received, (reduction.DupFd(self.fd),)
+
+
+def _received(handle: Any) -> _File:  # noqa: ANN401 - multiprocessing's own
+    return _File(handle.detach())
+
+
+class Post(NamedTuple):
+    """What a worker is given on its way.
+
+    Attributes:
+        number: who it is.
+        tasks: its own queue.
+        results: the crew's queue.
+        ledger: its ledger.
+        stacks: the file that takes its stacks if it crashes.
+        initializer: called first, with `initargs`.
+    """
+
+    number: int
+    tasks: Any
+    results: Any
+    ledger: Ledger
+    stacks: _File
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+
+
+def main(post: Post) -> None:
+    """Work until told to stop.
+
+    Args:
+        post: what this worker is given.
+    """
+    # An interrupt from the keyboard reaches the whole program: it is the parent's to answer, and this process's to
+    # survive. A function, not SIG_IGN, which programs started from here would inherit.
+    signal.signal(signal.SIGINT, _leave_to_parent)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    with suppress(OSError):
+        faulthandler.enable(post.stacks.fd)
+    if post.initializer is not None:
+        try:
+            post.initializer(*post.initargs)
+        except Exception as error:  # noqa: BLE001 - it is the user's
+            post.results.put((post.number, INIT_FAILED, 0, None, [tuple(_describe(error))], 0.0))
+            return
+    post.results.put((post.number, READY, os.getpid(), None, [], 0.0))
+    worker = _Worker(post)
+    del post
+    worker.serve()
+
+
+def _leave_to_parent(number: int, frame: object) -> None:
+    """Do nothing."""
+
+
+class _Worker:
+    """The loop and what it needs at hand."""
+
+    def __init__(self, post: Post) -> None:
+        self._number = post.number
+        self._tasks, self._results = post.tasks, post.results
+        self._ledger = post.ledger
+        self._functions: dict[bytes, Callable[..., Any]] = {}
+
+    def serve(self) -> None:
+        """Take batches until told to stop."""
+        take = self._tasks.get
+        while True:
+            message = take()
+            if message is None:
+                return
+            self._run(*message)
+            message = None  # while it waits for the next one, it keeps nothing alive
+
+    def _function(self, body: Any, reference: bool) -> Callable[..., Any]:  # noqa: ANN401 - sealed
+        if not reference:
+            function: Callable[..., Any] = cargo.open_sealed(body)
+            return function
+        known = self._functions.get(body)
+        if known is None:
+            if len(self._functions) >= _KEPT_FUNCTIONS:
+                self._functions.clear()
+            known = self._functions[body] = cargo.open_sealed(body)
+        return known
+
+    def _run(self, batch: int, call: int, body: Any, reference: bool, sealed: bool, values: list[Any]) -> None:  # noqa: ANN401, C901, PLR0912 - the hot loop
+        book = self._ledger
+        words = book.words
+        count = len(values)
+        if count > 1:
+            book.clean(min(count, ledger.NOTES))
+        words[ledger.BASE] = 0
+        words[ledger.BEGAN] = time.monotonic_ns()
+        words[ledger.BATCH] = batch
+        words[ledger.STATE] = ledger.RUNNING
+        out = _Outbox(self._results, self._number, batch, book)
+        try:
+            function = self._function(body, reference)
+        except Exception as error:  # noqa: BLE001 - the user's, as everything here
+            for _ in values:
+                out.add(FAILED, tuple(_describe(error)))
+            out.send()
+            return
+        for index in range(count):
+            try:
+                value = cargo.open_sealed(values[index]) if sealed else values[index]
+                if call == 0:
+                    result = function(value)
+                elif call == 1:
+                    result = function(*value)
+                else:
+                    result = function(*value[0], **value[1])
+                mark = PLAIN
+                if type(result) not in cargo.PLAIN:
+                    mark, result = _sealed(result)
+            except SystemExit:
+                raise
+            except BaseException as error:  # noqa: BLE001
+                mark, result = FAILED, tuple(_describe(error))
+            out.add(mark, result)
+            if index + 1 < count and not (self._note(out.count, mark, result) and out.may_wait()):
+                out.send()
+        out.send()
+
+    def _note(self, noted: int, mark: int, result: Any) -> bool:  # noqa: ANN401, PLR0911 - what a task returned
+        """Note the newest of `noted` results; False if it, and those before it, must be sent now."""
+        book, index = self._ledger, noted - 1
+        if noted >= ledger.NOTES:
+            return False
+        if mark == PLAIN:
+            kind = type(result)
+            if kind is int:
+                try:
+                    book.ints[index] = result
+                except ValueError:
+                    return book.note_bytes(index, ledger.MARSHALLED, marshal.dumps(result))
+                book.kinds[index] = ledger.INT
+                return True
+            if kind is float:
+                book.floats[index] = result
+                book.kinds[index] = ledger.FLOAT
+                return True
+            if result is None or kind is bool:
+                book.kinds[index] = _NONES[result]
+                return True
+            return book.note_bytes(index, ledger.MARSHALLED, marshal.dumps(result))
+        if mark == SEALED and isinstance(result, bytes):
+            return book.note_bytes(index, ledger.PICKLED, result)
+        return False
+
+
+class _Outbox:
+    """Results of a batch that have not been sent yet."""
+
+    __slots__ = ("_batch", "_book", "_look", "_marked", "_marks", "_results", "_sent", "_start", "_stride", "_values", "_worker", "count")
+
+    def __init__(self, results: Any, worker: int, batch: int, book: Ledger) -> None:  # noqa: ANN401 - a queue
+        self._results, self._worker, self._batch, self._book = results, worker, batch, book
+        self._start = 0
+        self._sent = time.perf_counter()
+        self._look = self._stride = 1
+        self._clear()
+
+    def _clear(self) -> None:
+        self._values: list[Any] = []
+        self._marks = bytearray()
+        self._marked = False
+        self.count = 0
+
+    def add(self, mark: int, value: Any) -> None:  # noqa: ANN401 - a result
+        """Keep a result."""
+        self._values.append(value)
+        self._marks.append(mark)
+        self.count += 1
+        if mark:
+            self._marked = True
+
+    def may_wait(self) -> bool:
+        """Whether the results may wait for more; the clock is looked at ever more seldom while tasks are small."""
+        if self.count < self._look:
+            return True
+        since = time.perf_counter() - self._sent
+        if since * 4 < _PATIENCE:
+            self._stride = min(self._stride * 2, 64)
+        else:
+            self._stride = 1
+        self._look = self.count + self._stride
+        return since < _PATIENCE
+
+    def send(self) -> None:
+        """Put what is kept into the queue of results."""
+        words = self._book.words
+        words[ledger.LAST] = self._start + self.count
+        words[ledger.STATE] = ledger.SENDING
+        now = time.perf_counter()
+        marks = bytes(self._marks) if self._marked else None
+        message = (self._worker, self._batch, self._start, marks, self._values, now - self._sent)
+        try:
+            self._results.put(message)
+        except OSError as error:  # no more shared memory
+            gone = tuple(_lost(error, "what it returned"))
+            message = (*message[:3], bytes([FAILED]) * self.count, [gone] * self.count, message[5])
+            self._results.put(message)
+        self._start += self.count
+        self._book.clean(min(self.count, ledger.NOTES))  # first: notes without a base are known already
+        words[ledger.BASE] = self._start
+        words[ledger.STATE] = ledger.RUNNING
+        self._sent = now
+        self._look = self._stride = 1
+        self._clear()
+
+
+def _sealed(result: Any) -> tuple[int, Any]:  # noqa: ANN401 - what a task returned
+    if type(result) is tuple and set(map(type, result)) <= cargo.PLAIN:
+        return PLAIN, result
+    try:
+        return SEALED, cargo.seal(result)
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
+        return FAILED, tuple(_lost(error, result))
+
+
+def _lost(error: BaseException, result: object) -> Failure:
+    """What is told instead of a result that cannot be sent."""
+    described = _describe(error)
+    why = f"the result of type {type(result).__name__} cannot be pickled: {described.name}: {described.text}"
+    return described._replace(lost=why, shown=_shown(result))
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a user's __repr__ may raise anything
+        return f"<{type(value).__name__} that cannot be shown>"
+    return text if len(text) <= 200 else f"{text[:197]}..."  # noqa: PLR2004 - characters
+
+
+def _describe(error: BaseException) -> Failure:
+    import traceback  # noqa: PLC0415 - only where something failed
+
+    from holdfast import outcome  # noqa: PLC0415 - as above
+
+    tb = error.__traceback__
+    while tb is not None and tb.tb_frame.f_globals.get("__name__") in (__name__, cargo.__name__):
+        tb = tb.tb_next
+    kind = type(error)
+    name = outcome._type_name(kind)  # noqa: SLF001 - of this package
+    return Failure(_travelling(error), name, outcome._text(error), "".join(traceback.format_exception(kind, error, tb)))  # noqa: SLF001
+
+
+def _travelling(error: BaseException) -> bytes | None:
+    """The pickle of an exception that can be rebuilt; trying it here spares the parent a bad surprise."""
+    try:
+        body = cargo.seal(error)
+        if isinstance(body, bytes) and isinstance(cargo.open_sealed(body), BaseException):
+            return body
+    except BaseException:  # noqa: BLE001, S110 - a user's __reduce__ may raise or exit; then texts must do
+        pass
+    return None

@@ -1,0 +1,369 @@
+"""What the asynchronous calls of a `Pool` return: results, and iterators over results."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from itertools import islice
+from multiprocessing import TimeoutError as _Timeout
+from multiprocessing import pool as _std
+from typing import TYPE_CHECKING, Any
+
+from holdfast.crew import worker
+from holdfast.crew.crew import OPEN
+from holdfast.crew.failures import Told, lost, opened, rebuilt
+from holdfast.crew.plan import Job
+from holdfast.errors import ResultLost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from holdfast.crew.crew import Crew
+
+__all__ = ["AsyncResult", "EncodingError", "IMapIterator", "IMapUnorderedIterator", "MapResult"]
+
+
+class EncodingError(ResultLost, _std.MaybeEncodingError):
+    """A task finished, but its result could not be pickled; as the standard library's error of that name."""
+
+    code = "HF303"
+
+    def __init__(self, message: str = "", exc: str = "", value: str = "") -> None:
+        ResultLost.__init__(self, message)
+        self.exc, self.value = exc, value
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return EncodingError, (self.args[0], self.exc, self.value)
+
+
+def error_of(told: Told) -> BaseException:
+    """The exception that the caller of a pool gets for a failed task."""
+    if not told.lost:
+        return rebuilt(told, _std.RemoteTraceback)  # type: ignore[attr-defined]
+    plain = lost(told)
+    error = EncodingError(str(plain), f"{told.name}: {told.text}", told.shown)
+    error.__cause__ = plain.__cause__
+    return error
+
+
+class AsyncResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
+    """The result of ``apply_async``."""
+
+    def __init__(
+        self,
+        pool: Any,  # noqa: ANN401 - kept alive until the result is there
+        function: Any,  # noqa: ANN401 - sealed
+        reference: bool,
+        callback: Callable[[Any], object] | None,
+        error_callback: Callable[[BaseException], object] | None,
+        **options: Any,  # noqa: ANN401 - those of Job
+    ) -> None:
+        Job.__init__(self, function, reference, **options)
+        self._pool = pool
+        self._event = threading.Event()
+        self._callback, self._error_callback = callback, error_callback
+        self._success = True
+        self._value: Any = None
+        self.ended = True
+
+    def _settle(self, value: Any, success: bool) -> None:  # noqa: ANN401 - a result or an exception
+        if self._event.is_set():
+            return
+        self._value, self._success = value, success
+        call = self._callback if success else self._error_callback
+        try:
+            if call is not None:
+                call(value)
+        finally:
+            self._event.set()
+            self._pool = self._callback = self._error_callback = None
+
+    def deliver(self, start: int, marks: bytes | None, values: list[Any]) -> None:
+        """Take the result in."""
+        if marks is None:
+            self._settle(values[0], True)
+            return
+        for _, mark, value in opened(start, marks, values):
+            self._settle(error_of(value) if mark else value, not mark)
+
+    def fail(self, index: int, error: BaseException) -> None:  # noqa: ARG002 - there is one task
+        """Take in how the task failed."""
+        self._settle(error, False)
+
+    def end(self, error: BaseException) -> None:
+        """Take in that no result will come."""
+        self._settle(error, False)
+
+
+class MapResult(AsyncResult):
+    """The result of ``map_async`` and ``starmap_async``."""
+
+    def __init__(self, pool: Any, function: Any, reference: bool, values: list[Any], **options: Any) -> None:  # noqa: ANN401
+        super().__init__(pool, function, reference, **options)
+        self.waiting.extend(values)
+        self._left = len(values)
+        self._value = [None] * len(values)
+        self._error: BaseException | None = None
+        if not values:
+            self._settle([], True)
+
+    def deliver(self, start: int, marks: bytes | None, values: list[Any]) -> None:
+        """Take results in."""
+        if marks is None:
+            self._value[start : start + len(values)] = values
+            self._count(len(values))
+            return
+        for index, mark, value in opened(start, marks, values):
+            if mark == worker.PLAIN:
+                self._value[index] = value
+                self._count(1)
+            else:
+                self.fail(index, error_of(value))
+
+    def fail(self, index: int, error: BaseException) -> None:  # noqa: ARG002 - the first one counts
+        """Take in how a task failed."""
+        if self._error is None:
+            self._error = error
+        self._count(1)
+
+    def _count(self, tasks: int) -> None:
+        self._left -= tasks
+        if self._left == 0:
+            if self._error is None:
+                self._settle(self._value, True)
+            else:
+                self._settle(self._error, False)
+
+
+class _Stream(Job):
+    """A job whose results are used one by one."""
+
+    __slots__ = ("_condition", "_ordered", "_ready", "_total", "dropped", "done", "failure", "used")
+
+    def __init__(self, function: Any, reference: bool, ordered: bool, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(function, reference, **options)
+        self._condition = threading.Condition(threading.Lock())
+        self._ordered = ordered
+        self._ready: Any = {} if ordered else deque()
+        self.used = 0
+        self.done = 0
+        self._total: int | None = None
+        self.failure: BaseException | None = None
+        self.dropped = False
+
+    def deliver(self, start: int, marks: bytes | None, values: list[Any]) -> None:
+        """Take results in."""
+        if marks is None:
+            found = [(index, True, value) for index, value in enumerate(values, start)]
+        else:
+            found = [(i, not mark, error_of(v) if mark else v) for i, mark, v in opened(start, marks, values)]
+        self._add(found)
+
+    def fail(self, index: int, error: BaseException) -> None:
+        """Take in how a task failed."""
+        self._add([(index, False, error)])
+
+    def end(self, error: BaseException) -> None:
+        """Take in that nothing more will come."""
+        with self._condition:
+            self.failure = error
+            self._condition.notify_all()
+
+    def _add(self, found: list[tuple[int, bool, Any]]) -> None:
+        with self._condition:
+            self.done += len(found)
+            if self.dropped:
+                return
+            if self._ordered:
+                self._ready.update((index, (ok, value)) for index, ok, value in found)
+            else:
+                self._ready.extend((ok, value) for _, ok, value in found)
+            self._condition.notify_all()
+
+    def tell_total(self, total: int, error: BaseException | None = None) -> None:
+        """Say how many arguments there are; `error`: what their iterator raised at the end."""
+        if error is not None:
+            self._add([(total, False, error)])
+            total += 1
+        with self._condition:
+            self._total = total
+            self._condition.notify_all()
+
+    def take(self, timeout: float | None) -> tuple[bool, Any]:
+        """The next result, as success and value.
+
+        Raises:
+            StopIteration: there are no more.
+            multiprocessing.TimeoutError: none came in time.
+        """
+        with self._condition:
+            found = self._next()
+            if found is None:
+                self._condition.wait_for(self._stirred, timeout)
+                found = self._next()
+        if found is not None:
+            return found
+        if self._total is not None and self.used >= self._total:
+            raise StopIteration
+        if self.failure is not None:
+            raise self.failure
+        raise _Timeout
+
+    def _stirred(self) -> bool:
+        there = self.used in self._ready if self._ordered else bool(self._ready)
+        return there or self.failure is not None or (self._total is not None and self.used >= self._total)
+
+    def _next(self) -> tuple[bool, Any] | None:
+        found: tuple[bool, Any] | None
+        if self._ordered:
+            found = self._ready.pop(self.used, None)
+        else:
+            found = self._ready.popleft() if self._ready else None
+        if found is not None:
+            self.used += 1
+            if self.used & 15 == 0:
+                self._condition.notify_all()
+        return found
+
+    def wait_for_room(self, crew: Crew, fed: int, window: int) -> int:
+        """Wait until more arguments may be given.
+
+        Returns:
+            How many; less than one if the pool is gone.
+        """
+        with self._condition:
+            while fed - self.used >= window and crew.state == OPEN and not self.dropped:
+                if self.failure is not None:
+                    return 0
+                self._condition.wait(0.25)
+            if self.dropped or crew.state != OPEN:
+                return window
+            return window - (fed - self.used)
+
+    def drop(self) -> None:
+        """Nobody wants the results any more; the tasks run all the same."""
+        with self._condition:
+            self.dropped = True
+            self._ready.clear()
+            self._condition.notify_all()
+
+
+class IMapIterator:
+    """Iterates over the results of ``imap``, in order.
+
+    Args:
+        pool: kept alive by this object.
+        crew: who works.
+        stream: the job.
+        values: the arguments.
+        window: how many may be under way beyond those whose results have been used.
+    """
+
+    def __init__(self, pool: object, crew: Crew, stream: _Stream, values: Iterable[Any], window: int) -> None:
+        self._pool, self._crew, self._stream = pool, crew, stream
+        self._step = max(1, window // 4)
+        self._used = 0
+        if isinstance(values, (list, tuple, range, str, bytes)):
+            stream.waiting.extend(values)
+            stream.ended = True
+            stream.credit = window
+            stream.tell_total(len(values))
+            crew.submit(stream)
+            return
+        crew.submit(stream)
+        arguments = (crew, stream, iter(values), window)
+        threading.Thread(target=_feed, args=arguments, name="holdfast-pool-feed", daemon=True).start()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def next(self, timeout: float | None = None) -> Any:  # noqa: ANN401 - a result
+        """The next result.
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Raises:
+            StopIteration: there are no more.
+            multiprocessing.TimeoutError: it did not come in time.
+            BaseException: what the task raised, `WorkerDied` if its worker died.
+        """
+        stream = self._stream
+        success, value = stream.take(timeout)
+        self._used += 1
+        if stream.credit is not None and self._used >= self._step:
+            self._crew.feed(stream, credit=self._used)
+            self._used = 0
+        if success:
+            return value
+        raise value
+
+    def __next__(self) -> Any:  # noqa: ANN401 - as above
+        return self.next()
+
+    def __del__(self) -> None:
+        stream = self._stream
+        stream.drop()
+        if stream.credit is not None:
+            self._crew.feed(stream, credit=None)
+
+
+class IMapUnorderedIterator(IMapIterator):
+    """Iterates over the results of ``imap_unordered``, as they come."""
+
+
+def _feed(crew: Crew, stream: _Stream, values: Iterator[Any], window: int) -> None:
+    """Give the arguments of an iterator, as far as they may be given."""
+    fed = 0
+    error = None
+    try:
+        while True:
+            room = stream.wait_for_room(crew, fed, window)
+            if room < 1:
+                break
+            batch = _a_few(values, room)
+            fed += len(batch)
+            if not batch:
+                break
+            crew.feed(stream, batch, credit=None)
+            if isinstance(batch[-1], _Raised):
+                break
+    except BaseException as raised:  # noqa: BLE001 - it is the users' iterator
+        error = raised
+    stream.tell_total(fed, error)
+    crew.feed(stream, credit=None, ended=True)
+
+
+class _Raised:
+    """Never an argument of the users'."""
+
+
+def _a_few(values: Iterator[Any], most: int) -> list[Any]:
+    """The next arguments; only as many as come within a millisecond.
+
+    Raises:
+        BaseException: what the iterator raised before it gave any.
+    """
+    batch = list(islice(values, 1))
+    until = time.perf_counter() + 0.001
+    while batch and len(batch) < most and time.perf_counter() < until:
+        more = list(islice(values, 1))
+        if not more:
+            break
+        batch += more
+    return batch
+
+
+def stream(function: Any, reference: bool, ordered: bool, **options: Any) -> _Stream:  # noqa: ANN401 - as Job
+    """Make the job of an iterator."""
+    return _Stream(function, reference, ordered, **options)
+
+
+__all__ += ["error_of", "stream"]
