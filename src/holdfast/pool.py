@@ -120,7 +120,7 @@ class Pool(_std.Pool):
             WorkerDied: its worker died.
             ValueError: the pool is closed.
         """
-        return self.apply_async(func, args, kwds or {}).get()
+        return self.apply_async(func, args, kwds).get()
 
     def apply_async(  # type: ignore[override]
         self,
@@ -147,8 +147,7 @@ class Pool(_std.Pool):
         if isinstance(job.function, BaseException):
             job.end(job.function)
             return job
-        job.waiting.append((tuple(args), dict(kwds or {})))
-        self._crew.submit(job)
+        self._crew.submit_one(job, (tuple(args), dict(kwds) if kwds else {}))
         return job
 
     def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:

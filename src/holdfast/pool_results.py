@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from _thread import allocate_lock
 from collections import deque
 from itertools import islice
 from multiprocessing import TimeoutError as _Timeout
@@ -13,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 from holdfast.crew import worker
 from holdfast.crew.crew import OPEN
 from holdfast.crew.failures import Told, lost, opened, rebuilt
-from holdfast.crew.plan import Job
+from holdfast.crew.plan import Job, Line, Shelf
 from holdfast.errors import ResultLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from holdfast.crew.crew import Crew
+
+_LONGEST = threading.TIMEOUT_MAX
 
 __all__ = ["AsyncResult", "EncodingError", "IMapIterator", "IMapUnorderedIterator", "MapResult"]
 
@@ -53,6 +56,33 @@ def error_of(told: Told) -> BaseException:
     return error
 
 
+class Flag:
+    """An event that is set once, and costs less than `threading.Event`, of which many are made and few waited for."""
+
+    __slots__ = ("_lock", "_set")
+
+    def __init__(self) -> None:
+        self._lock = allocate_lock()
+        self._lock.acquire()
+        self._set = False
+
+    def is_set(self) -> bool:
+        """Whether it is."""
+        return self._set
+
+    def set(self) -> None:
+        """Set it; the second time changes nothing."""
+        if not self._set:
+            self._set = True
+            self._lock.release()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait at most so many seconds; whether it is set."""
+        if not self._set and self._lock.acquire(timeout=-1 if timeout is None else min(max(timeout, 0.0), _LONGEST)):
+            self._lock.release()
+        return self._set
+
+
 class AsyncResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
     """The result of ``apply_async``."""
 
@@ -67,11 +97,10 @@ class AsyncResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
     ) -> None:
         Job.__init__(self, function, reference, **options)
         self._pool = pool
-        self._event = threading.Event()
+        self._event: Any = Flag()
         self._callback, self._error_callback = callback, error_callback
         self._success = True
         self._value: Any = None
-        self.ended = True
 
     def _settle(self, value: Any, success: bool) -> None:  # noqa: ANN401 - a result or an exception
         if self._event.is_set():
@@ -107,7 +136,8 @@ class MapResult(AsyncResult):
 
     def __init__(self, pool: Any, function: Any, reference: bool, values: list[Any], **options: Any) -> None:  # noqa: ANN401
         super().__init__(pool, function, reference, **options)
-        self.waiting.extend(values)
+        self.waiting = Shelf(values)
+        self.ended = True
         self._left = len(values)
         self._value = [None] * len(values)
         self._error: BaseException | None = None
@@ -145,10 +175,9 @@ class MapResult(AsyncResult):
 class _Stream(Job):
     """A job whose results are used one by one."""
 
-    __slots__ = ("_condition", "_ordered", "_ready", "_total", "dropped", "done", "failure", "used")
-
     def __init__(self, function: Any, reference: bool, ordered: bool, **options: Any) -> None:  # noqa: ANN401
         super().__init__(function, reference, **options)
+        self.waiting = Line()
         self._condition = threading.Condition(threading.Lock())
         self._ordered = ordered
         self._ready: Any = {} if ordered else deque()
@@ -271,7 +300,7 @@ class IMapIterator:
         self._step = max(1, window // 4)
         self._used = 0
         if isinstance(values, (list, tuple, range, str, bytes)):
-            stream.waiting.extend(values)
+            stream.waiting = Shelf(list(values))
             stream.ended = True
             stream.credit = window
             stream.tell_total(len(values))

@@ -112,6 +112,7 @@ pub fn methods() -> *mut ffi::PyMethodDef {
         py::fast(c"arena_stats", arena_stats),
         py::no_args(c"kinds", kinds),
         py::fast(c"_unpack", crate::queue::unpack),
+        py::fast(c"_run_batch", crate::batch::run_batch),
         py::no_args(c"release_cache", crate::queue::release_cache),
         ffi::PyMethodDef::zeroed(),
     ]);

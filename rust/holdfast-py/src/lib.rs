@@ -6,6 +6,7 @@
 
 mod awaiting;
 mod barrier;
+mod batch;
 mod base;
 mod condition;
 mod event;

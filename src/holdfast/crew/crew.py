@@ -22,6 +22,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from holdfast.crew import cargo, deaths, ledger, worker
@@ -86,6 +87,7 @@ class Crew:
         self.thrown_away = 0
         self._died, self._on_failed_start = died, on_failed_start
         self._lazy = lazy
+        self._inbox: deque[tuple[Job, Any]] = deque()
         self._false_starts = 0
         self._doomed: dict[int, tuple[int, BaseException | None, float]] = {}  # hand: batch, reason, when to insist
         self._idle_since = time.monotonic()
@@ -118,6 +120,42 @@ class Crew:
                 self._hand_out(calls)
         for call in calls:
             call()
+
+    def submit_one(self, job: Job, value: Any) -> None:  # noqa: ANN401 - an argument
+        """Take a job of one task.
+
+        Raises:
+            RuntimeError: this is another process than the one that made the crew.
+        """
+        self.check()
+        inbox = self._inbox
+        inbox.append((job, value))
+        # All have as much to do as they may have. The pump clears this before it looks into the inbox.
+        if self.plan.full and not self._lazy:
+            return
+        calls: list[Callable[[], None]] = []
+        with self.lock:
+            self._sort_inbox(calls)
+            if self._lazy:
+                self._need_more()
+            self._hand_out(calls)
+        for call in calls:
+            call()
+
+    def _sort_inbox(self, calls: list[Callable[[], None]]) -> None:
+        inbox, plan = self._inbox, self.plan
+        while inbox:
+            job, value = inbox.popleft()
+            if self.broken is not None:
+                calls.append(_ending(job, self._why_broken))
+            elif self.state == TERMINATED:
+                calls.append(_ending(job, _terminated))
+            else:
+                plan.add_single(job, value)
+
+    def _why_broken(self) -> BaseException:
+        assert self.broken is not None  # noqa: S101 - the caller has seen it
+        return self.broken
 
     def feed(self, job: Job, values: Iterable[Any] = (), *, credit: int | None = 0, ended: bool = False) -> None:
         """Add arguments to a job, or leave to have more of its results under way; ``credit=None`` lifts the bound."""
@@ -352,7 +390,9 @@ class Crew:
                 self._break(_rebuilt(worker.Failure(*values[0])), calls)
             return
         found = self.plan.arrived(number, batch, len(values), spent)
-        if found is not None:
+        if found is not None and marks is None:
+            calls.append(partial(found.job.deliver, found.start + start, None, values))
+        elif found is not None:
             pid = self.staff.members[number].process.pid
             self._deliver(found, start, marks, values, calls, pid)
 
@@ -376,7 +416,7 @@ class Crew:
                     shown = deaths.shown_call(job.call, value)
                     values[offset] = Told(*values[offset][:6], job.name, begin + offset, shown, pid)
             marks = bytes(told)
-        calls.append(lambda: job.deliver(begin, marks, values))
+        calls.append(partial(job.deliver, begin, marks, values))
 
     # deaths and deadlines
 
@@ -424,7 +464,7 @@ class Crew:
                 job.name, index, deaths.shown_call(job.call, value), sending=sending, kind=self._died
             )
         if not self.plan.retry(job, index, value):
-            calls.append(lambda: job.fail(index, error))
+            calls.append(partial(job.fail, index, error))
 
     def _remember_memory(self, death: Death) -> None:
         now = deaths.oom_kills()
@@ -474,26 +514,43 @@ class Crew:
 
     def _hand_out(self, calls: list[Callable[[], None]]) -> None:
         """Give what there is room for; under the lock."""
+        if self._inbox:
+            self._sort_inbox(calls)
         if self.state == TERMINATED or self.broken is not None:
             return
-        while (gift := self.plan.give()) is not None:
+        parcels: dict[int, list[Any]] = {}
+        plan = self.plan
+        while (gift := plan.give()) is not None:
             hand, batch = gift
             job = batch.job
             values: list[Any] = batch.values
-            sealed = not cargo.are_plain(values) if job.call != 2 else not _are_plain_calls(values)  # noqa: PLR2004
+            sealed = not (_are_plain_calls(values) if job.call == 2 else cargo.are_plain(values))  # noqa: PLR2004
             if sealed:
                 values = self._sealed(hand, batch, calls)
                 if not values:
                     continue
-            try:
-                self.staff.give(hand.number, (batch.number, job.call, job.function, job.reference, sealed, values))
-            except OSError as error:  # no shared memory
+            message = (batch.number, job.call, job.function, job.reference, sealed, values)
+            parcels.setdefault(hand.number, []).append(message)
+            if not hand.open:
+                parcels[hand.number].append(None)
+            if sealed:  # as long as what it takes is still warm, and before much memory is used
+                self._send(hand, parcels.pop(hand.number), calls)
+        for number, messages in parcels.items():
+            self._send(plan.hands[number], messages, calls)
+        if plan.full or not plan.hands:
+            return
+        self._spread()
+
+    def _send(self, hand: Hand, messages: list[Any], calls: list[Callable[[], None]]) -> None:
+        try:
+            self.staff.give(hand.number, messages)
+        except OSError as error:  # no shared memory; put_many is all or nothing then
+            numbers = {message[0] for message in messages if message is not None}
+            for batch in [b for b in hand.batches if b.number in numbers]:
                 self.plan.withdrawn(hand, batch)
                 self._fail_batch(batch, error, calls)
-                continue
             if not hand.open:
                 self.staff.dismiss(hand.number)
-        self._spread()
 
     def _sealed(self, hand: Hand, batch: Batch, calls: list[Callable[[], None]]) -> list[Any]:
         """The arguments of a batch, sealed; what cannot be pickled fails, and the rest becomes several batches."""
@@ -564,11 +621,14 @@ class Crew:
 
 
 def _are_plain_calls(values: list[Any]) -> bool:
+    if len(values) == 1:
+        args, named = values[0]
+        return not named and cargo.PLAIN.issuperset(map(type, args))
     return all(not named for _, named in values) and cargo.are_plain([each for each, _ in values])
 
 
 def _failing(job: Job, index: int, error: BaseException) -> Callable[[], None]:
-    return lambda: job.fail(index, error)
+    return partial(job.fail, index, error)
 
 
 def _ending(job: Job, reason: Callable[[], BaseException]) -> Callable[[], None]:

@@ -5,7 +5,7 @@ next task begins; a note is a store or two. Words (64 bit) and what follows them
 
     BATCH   the batch that was begun last         BASE   how many results of it have been sent
     STATE   running or sending                    BEGAN  when it began, in ns of the system's monotonic clock
-    LAST    how many of it had finished when sending began
+    LAST    how many of it had finished when sending began       USED   how many of the bytes are in use
     NUMBERS one word a note: a number, or where its bytes lie     KINDS one byte a note, stored last     BYTES
 
 A kind other than nothing means that the note is whole. Stores are not reordered as far as the parent can see: it reads
@@ -41,12 +41,12 @@ __all__ = [
     "Ledger",
 ]
 
-BATCH, STATE, BASE, BEGAN, LAST = range(5)
+BATCH, STATE, BASE, BEGAN, LAST, _USED = range(6)
 IDLE, RUNNING, SENDING = range(3)
 NOTES = 4096
 _BYTES = 128 << 10
 _WORDS = 8
-_NOTHING, INT, FLOAT, NONE, TRUE, FALSE, MARSHALLED, PICKLED, FAILED = range(9)
+_NOTHING, INT, FLOAT, NONE, TRUE, FALSE, MARSHALLED, PICKLED, FAILED, TEXT, RAW = range(11)
 _CLEAN = bytes(NOTES)
 
 
@@ -65,13 +65,12 @@ class Ledger:
 
     def _open(self, raw: Any) -> None:  # noqa: ANN401 - a ctypes array
         self._raw = raw
-        whole = memoryview(raw).cast("B")
+        whole = self.whole = memoryview(raw).cast("B")
         self.words = whole[: _WORDS * 8].cast("q")
         numbers = whole[_WORDS * 8 : (_WORDS + NOTES) * 8]
         self.ints, self.floats = numbers.cast("q"), numbers.cast("d")
         rest = whole[(_WORDS + NOTES) * 8 :]
         self.kinds, self._bytes = rest[:NOTES], rest[NOTES:]
-        self._used = 0
 
     def __getstate__(self) -> Any:  # noqa: ANN401 - a ctypes array
         return self._raw
@@ -84,17 +83,17 @@ class Ledger:
     def clean(self, count: int) -> None:
         """Make the first `count` notes empty."""
         self.kinds[:count] = _CLEAN[:count]
-        self._used = 0
+        self.words[_USED] = 0
 
     def note_bytes(self, index: int, kind: int, body: bytes) -> bool:
         """Note a result as bytes; False if there is no room left for them."""
-        start = self._used
+        start = self.words[_USED]
         end = start + len(body)
         if end > _BYTES:
             return False
         self._bytes[start:end] = body
         self.ints[index] = start << 32 | len(body)
-        self._used = end
+        self.words[_USED] = end
         self.kinds[index] = kind
         return True
 
@@ -115,10 +114,12 @@ class Ledger:
             return self.ints[index]
         if kind == FLOAT:
             return self.floats[index]
-        if kind in (MARSHALLED, PICKLED, FAILED):
+        if kind in (MARSHALLED, PICKLED, FAILED, TEXT, RAW):
             start, length = divmod(self.ints[index], 1 << 32)
             body = bytes(self._bytes[start : start + length])
-            return body if kind == PICKLED else marshal.loads(body)  # noqa: S302 - our worker wrote it
+            if kind == TEXT:
+                return body.decode()
+            return marshal.loads(body) if kind == MARSHALLED else body  # noqa: S302 - our worker wrote it
         return {NONE: None, TRUE: True, FALSE: False}[kind]
 
     def erase(self) -> None:

@@ -24,6 +24,40 @@ _WORTHWHILE = 0.004  # seconds of work in a batch whose size is ours to choose
 _LARGEST = 50_000  # tasks in such a batch
 
 
+class Line(deque[Any]):
+    """Arguments that come one by one."""
+
+    def take(self, count: int) -> list[Any]:
+        """Take the first ones out."""
+        if count >= len(self):
+            taken = list(self)
+            self.clear()
+            return taken
+        return [self.popleft() for _ in range(count)]
+
+
+class Shelf:
+    """Arguments that are all there."""
+
+    __slots__ = ("_at", "_values")
+
+    def __init__(self, values: list[Any]) -> None:
+        self._values, self._at = values, 0
+
+    def __len__(self) -> int:
+        return len(self._values) - self._at
+
+    def take(self, count: int) -> list[Any]:
+        """Take the first ones out."""
+        start = self._at
+        self._at = min(start + count, len(self._values))
+        return self._values[start : self._at]
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._values, self._at = [], 0
+
+
 class Job:
     """Work of one call: one function, its arguments, and what becomes of the results.
 
@@ -37,7 +71,12 @@ class Job:
         name: of the function, for messages.
     """
 
-    __slots__ = ("attempts", "call", "chunk", "cost", "credit", "ended", "function", "given", "name", "reference", "retries", "timeout", "waiting")
+    waiting: Any = ()  # arguments not given to anybody yet: a Line or a Shelf
+    ended = False  # no more arguments will come
+    given = 0
+    credit: int | None = None  # how many more may be given before results are used; None: any number
+    cost: float | None = None  # seconds a task, measured
+    attempts: dict[int, int] | None = None
 
     def __init__(
         self,
@@ -52,12 +91,6 @@ class Job:
         self.name = name
         self.function, self.reference, self.call, self.chunk = function, reference, call, chunk
         self.timeout, self.retries = timeout, retries
-        self.waiting: deque[Any] = deque()  # arguments not given to anybody yet
-        self.ended = False  # no more arguments will come
-        self.given = 0
-        self.credit: int | None = None  # how many more may be given before results are used; None: any number
-        self.cost: float | None = None  # seconds a task, measured
-        self.attempts: dict[int, int] = {}
 
     def starting(self) -> bool:
         """Called before the first batch is cut; False if nobody wants the results any more."""
@@ -88,11 +121,7 @@ class Job:
         if self.credit is not None:
             count = min(count, self.credit)
             self.credit -= count
-        if count >= len(waiting):
-            taken = list(waiting)
-            waiting.clear()
-        else:
-            taken = [waiting.popleft() for _ in range(count)]
+        taken = waiting.take(count)
         self.given += len(taken)
         return taken
 
@@ -162,6 +191,9 @@ class Plan:
         self.hands: dict[int, Hand] = {}
         self.jobs: deque[Job] = deque()  # in order of arrival; those without arguments at the moment too
         self.again: deque[Batch] = deque()
+        self.singles: deque[Batch] = deque()  # jobs of one task
+        self.full = False  # the last time, there was more to give than room
+        self._turn = False
         self._most = most
         self._numbers = 0
 
@@ -169,14 +201,20 @@ class Plan:
         """Take a job."""
         self.jobs.append(job)
 
+    def add_single(self, job: Job, value: Any) -> None:  # noqa: ANN401 - an argument
+        """Take a job of one task."""
+        self.singles.append(self.piece(job, 0, [value]))
+
     def idle(self) -> bool:
         """Whether nothing is under way and no job waits."""
-        return not self.jobs and not self.again and not any(hand.batches for hand in self.hands.values())
+        if self.jobs:
+            self.next_job()  # forgets those that have given all
+        return not (self.jobs or self.again or self.singles or any(hand.batches for hand in self.hands.values()))
 
     def outstanding(self) -> int:
         """How many tasks have no result, of those that are known."""
         given = sum(b.count - b.done for hand in self.hands.values() for b in hand.batches)
-        return given + sum(b.count for b in self.again) + sum(len(job.waiting) for job in self.jobs)
+        return given + len(self.singles) + sum(b.count for b in self.again) + sum(len(job.waiting) for job in self.jobs)
 
     def next_job(self) -> Job | None:
         """The first job with something to give; jobs that have given all are forgotten."""
@@ -206,27 +244,37 @@ class Plan:
 
     def give(self) -> tuple[Hand, Batch] | None:
         """Decide the next batch and who gets it; None if there is nothing to give, or nobody has room."""
-        job = self.again[0].job if self.again else self.next_job()
-        if job is None:
-            return None
-        hand = self.free_hand(job)
-        if hand is None:
-            return None
+        while True:
+            line = self._line()
+            job = line[0].job if line else self.next_job()
+            if job is None:
+                self.full = False
+                return None
+            hand = self.free_hand(job)
+            if hand is None:
+                self.full = True
+                return None
+            if line:
+                batch = line.popleft()
+                if line is self.singles and not job.starting():
+                    continue
+            else:
+                start = job.given
+                batch = self.piece(job, start, job.cut(len(self.hands)))
+            hand.batches.append(batch)
+            hand.given += 1
+            if self._most is not None and hand.given >= self._most:
+                hand.open = False
+            return hand, batch
+
+    def _line(self) -> deque[Batch] | None:
+        """Where the next batch comes from: what was given before, then single tasks and jobs in turn."""
         if self.again:
-            batch = self.again.popleft()
-        else:
-            if not job.given and not job.starting():
-                job.waiting.clear()
-                job.ended = True
-                return self.give()
-            start = job.given
-            values = job.cut(len(self.hands))
-            batch = self.piece(job, start, values)
-        hand.batches.append(batch)
-        hand.given += 1
-        if self._most is not None and hand.given >= self._most:
-            hand.open = False
-        return hand, batch
+            return self.again
+        if not self.singles:
+            return None
+        self._turn = not self._turn
+        return self.singles if self._turn or not self.jobs or self.next_job() is None else None
 
     def piece(self, job: Job, start: int, values: list[Any]) -> Batch:
         """Make a batch."""
@@ -240,15 +288,18 @@ class Plan:
             The batch they belong to; None if it is known no more.
         """
         hand = self.hands.get(number)
-        found = None if hand is None else next((b for b in hand.batches if b.number == batch), None)
-        if hand is None or found is None:
+        if hand is None or not hand.batches:
             return None
+        found = hand.batches[0]
+        if found.number != batch:  # it was thought lost
+            return None
+        self.full = False
         found.done += count
         cost = spent / max(count, 1)
         job = found.job
         job.cost = cost if job.cost is None else job.cost * 0.7 + cost * 0.3
         if found.done >= found.count:
-            hand.batches.remove(found)
+            hand.batches.popleft()
         return found
 
     def recalled(self, hand: Hand, numbers: Iterable[int]) -> None:
@@ -292,6 +343,10 @@ class Plan:
 
     def retry(self, job: Job, index: int, value: Any) -> bool:  # noqa: ANN401 - an argument
         """Give a failed task again, if its job allows it."""
+        if not job.retries:
+            return False
+        if job.attempts is None:
+            job.attempts = {}
         tried = job.attempts.get(index, 0)
         if tried >= job.retries:
             return False
@@ -301,8 +356,10 @@ class Plan:
 
     def abandon(self, job: Job) -> int:
         """Forget what a job has not given; the number of its tasks."""
-        count = len(job.waiting) + sum(b.count for b in self.again if b.job is job)
-        job.waiting.clear()
+        count = len(job.waiting) + sum(b.count for line in (self.again, self.singles) for b in line if b.job is job)
+        if job.waiting:
+            job.waiting.clear()
         job.ended = True
+        self.singles = deque(b for b in self.singles if b.job is not job)
         self.again = deque(b for b in self.again if b.job is not job)
         return count

@@ -127,13 +127,17 @@ class Staff:
         """The worker processes."""
         return [member.process for member in list(self.members.values())]
 
-    def give(self, number: int, message: tuple[Any, ...]) -> None:
-        """Put a batch into a worker's queue.
+    def give(self, number: int, messages: list[Any]) -> None:
+        """Put batches into a worker's queue.
 
         Raises:
             ArenaFull: no space for shared memory.
         """
-        self.members[number].kit.tasks.put(message)
+        tasks = self.members[number].kit.tasks
+        if len(messages) == 1:
+            tasks.put(messages[0])
+        else:
+            tasks.put_many(messages)
 
     def dismiss(self, number: int) -> None:
         """Have a worker end when it has done what it was given."""

@@ -17,6 +17,7 @@ from contextlib import suppress
 from multiprocessing import reduction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from holdfast import _core
 from holdfast.crew import cargo, ledger
 from holdfast.crew.ledger import Ledger
 
@@ -145,16 +146,18 @@ class _Worker:
             known = self._functions[body] = cargo.open_sealed(body)
         return known
 
-    def _run(self, batch: int, call: int, body: Any, reference: bool, sealed: bool, values: list[Any]) -> None:  # noqa: ANN401, C901, PLR0912 - the hot loop
+    def _run(self, batch: int, call: int, body: Any, reference: bool, sealed: bool, values: list[Any]) -> None:  # noqa: ANN401 - sealed
         book = self._ledger
         words = book.words
         count = len(values)
-        if count > 1:
-            book.clean(min(count, ledger.NOTES))
+        book.clean(min(count, ledger.NOTES))
         words[ledger.BASE] = 0
         words[ledger.BEGAN] = time.monotonic_ns()
         words[ledger.BATCH] = batch
         words[ledger.STATE] = ledger.RUNNING
+        if count == 1:
+            self._single(batch, call, body, reference, sealed, values[0])
+            return
         out = _Outbox(self._results, self._number, batch, book)
         try:
             function = self._function(body, reference)
@@ -163,26 +166,87 @@ class _Worker:
                 out.add(FAILED, tuple(_describe(error)))
             out.send()
             return
-        for index in range(count):
-            try:
-                value = cargo.open_sealed(values[index]) if sealed else values[index]
-                if call == 0:
-                    result = function(value)
-                elif call == 1:
-                    result = function(*value)
-                else:
-                    result = function(*value[0], **value[1])
-                mark = PLAIN
-                if type(result) not in cargo.PLAIN:
-                    mark, result = _sealed(result)
-            except SystemExit:
-                raise
-            except BaseException as error:  # noqa: BLE001
-                mark, result = FAILED, tuple(_describe(error))
-            out.add(mark, result)
-            if index + 1 < count and not (self._note(out.count, mark, result) and out.may_wait()):
+        index = 0
+        while index < count:
+            if sealed:
+                noted = self._one(function, call, values[index], out)
+                index += 1
+            else:
+                before = out.count
+                noted = self._many(function, call, values, index, out)
+                index += out.count - before
+            if index < count and not (noted and out.may_wait()):
                 out.send()
         out.send()
+
+    def _single(self, batch: int, call: int, body: Any, reference: bool, sealed: bool, value: Any) -> None:  # noqa: ANN401
+        """Run a batch of one: nothing has to be noted."""
+        began = time.perf_counter()
+        mark = PLAIN
+        try:
+            function = self._function(body, reference)
+            if sealed:
+                value = cargo.open_sealed(value)
+            if call == 0:
+                result = function(value)
+            elif call == 1:
+                result = function(*value)
+            else:
+                result = function(*value[0], **value[1])
+        except SystemExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the user's
+            mark, result = FAILED, tuple(_describe(error))
+        if mark == PLAIN and type(result) not in cargo.PLAIN:
+            mark, result = _sealed(result)
+        words = self._ledger.words
+        words[ledger.LAST] = 1
+        words[ledger.STATE] = ledger.SENDING
+        _put(self._results, (self._number, batch, 0, bytes([mark]) if mark else None, [result], time.perf_counter() - began))
+        words[ledger.BASE] = 1
+
+    def _one(self, function: Callable[..., Any], call: int, sealed: Any, out: _Outbox) -> bool:  # noqa: ANN401
+        """Run a task with sealed arguments; false if the results must be sent now."""
+        try:
+            value = cargo.open_sealed(sealed)
+            if call == 0:
+                result = function(value)
+            elif call == 1:
+                result = function(*value)
+            else:
+                result = function(*value[0], **value[1])
+        except SystemExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the user's
+            out.add(FAILED, tuple(_describe(error)))
+            return False
+        return self._finish(result, out)
+
+    def _many(self, function: Callable[..., Any], call: int, values: list[Any], start: int, out: _Outbox) -> bool:
+        """Run tasks with plain arguments until the results must be sent, which is false, or the batch ends."""
+        results = out.values
+        try:
+            noted = _core._run_batch(function, call, values, start, results, self._ledger.whole, ledger.NOTES, out.count)  # noqa: SLF001
+        except SystemExit:
+            out.settle()
+            raise
+        except BaseException as error:  # noqa: BLE001 - the user's
+            out.settle()
+            out.add(FAILED, tuple(_describe(error)))
+            return False
+        if noted:
+            out.settle()
+            return True
+        last = results.pop()
+        out.settle()
+        return self._finish(last, out)
+
+    def _finish(self, result: Any, out: _Outbox) -> bool:  # noqa: ANN401 - what a task returned
+        mark = PLAIN
+        if type(result) not in cargo.PLAIN:
+            mark, result = _sealed(result)
+        out.add(mark, result)
+        return self._note(out.count, mark, result)
 
     def _note(self, noted: int, mark: int, result: Any) -> bool:  # noqa: ANN401, PLR0911 - what a task returned
         """Note the newest of `noted` results; False if it, and those before it, must be sent now."""
@@ -214,8 +278,6 @@ class _Worker:
 class _Outbox:
     """Results of a batch that have not been sent yet."""
 
-    __slots__ = ("_batch", "_book", "_look", "_marked", "_marks", "_results", "_sent", "_start", "_stride", "_values", "_worker", "count")
-
     def __init__(self, results: Any, worker: int, batch: int, book: Ledger) -> None:  # noqa: ANN401 - a queue
         self._results, self._worker, self._batch, self._book = results, worker, batch, book
         self._start = 0
@@ -224,18 +286,23 @@ class _Outbox:
         self._clear()
 
     def _clear(self) -> None:
-        self._values: list[Any] = []
+        self.values: list[Any] = []
         self._marks = bytearray()
         self._marked = False
         self.count = 0
 
     def add(self, mark: int, value: Any) -> None:  # noqa: ANN401 - a result
         """Keep a result."""
-        self._values.append(value)
+        self.values.append(value)
         self._marks.append(mark)
         self.count += 1
         if mark:
             self._marked = True
+
+    def settle(self) -> None:
+        """Count plain results that were added to the list."""
+        self._marks.extend(bytes(len(self.values) - self.count))
+        self.count = len(self.values)
 
     def may_wait(self) -> bool:
         """Whether the results may wait for more; the clock is looked at ever more seldom while tasks are small."""
@@ -256,13 +323,8 @@ class _Outbox:
         words[ledger.STATE] = ledger.SENDING
         now = time.perf_counter()
         marks = bytes(self._marks) if self._marked else None
-        message = (self._worker, self._batch, self._start, marks, self._values, now - self._sent)
-        try:
-            self._results.put(message)
-        except OSError as error:  # no more shared memory
-            gone = tuple(_lost(error, "what it returned"))
-            message = (*message[:3], bytes([FAILED]) * self.count, [gone] * self.count, message[5])
-            self._results.put(message)
+        message = (self._worker, self._batch, self._start, marks, self.values, now - self._sent)
+        _put(self._results, message)
         self._start += self.count
         self._book.clean(min(self.count, ledger.NOTES))  # first: notes without a base are known already
         words[ledger.BASE] = self._start
@@ -270,6 +332,15 @@ class _Outbox:
         self._sent = now
         self._look = self._stride = 1
         self._clear()
+
+
+def _put(results: Any, message: tuple[Any, ...]) -> None:  # noqa: ANN401 - a queue
+    try:
+        results.put(message)
+    except OSError as error:  # no more shared memory
+        gone = tuple(_lost(error, "what it returned"))
+        count = len(message[4])
+        results.put((*message[:3], bytes([FAILED]) * count, [gone] * count, message[5]))
 
 
 def _sealed(result: Any) -> tuple[int, Any]:  # noqa: ANN401 - what a task returned
