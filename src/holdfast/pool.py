@@ -20,7 +20,7 @@ from holdfast.pool_results import (
     IMapIterator,
     IMapUnorderedIterator,
     MapResult,
-    stream,
+    Stream,
 )
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ class Pool(_std.Pool):
             message = f"Chunksize must be 1+, not {chunksize:n}"
             raise ValueError(message)
         function, reference = _sealed(func)
-        job = stream(function, reference, kind is IMapIterator, chunk=chunksize, name=_name(func))
+        job = Stream(function, reference, kind is IMapIterator, chunk=chunksize, name=_name(func))
         if isinstance(function, BaseException):
             raise function
         window = chunksize * max(_WINDOW, 32 * self._crew.workers)

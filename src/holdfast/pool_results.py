@@ -6,6 +6,7 @@ import threading
 import time
 from _thread import allocate_lock
 from collections import deque
+from functools import partial
 from itertools import islice
 from multiprocessing import TimeoutError as _Timeout
 from multiprocessing import pool as _std
@@ -172,8 +173,10 @@ class MapResult(AsyncResult):
                 self._settle(self._error, False)
 
 
-class _Stream(Job):
+class Stream(Job):
     """A job whose results are used one by one."""
+
+    error_of = staticmethod(error_of)
 
     def __init__(self, function: Any, reference: bool, ordered: bool, **options: Any) -> None:  # noqa: ANN401
         super().__init__(function, reference, **options)
@@ -192,7 +195,7 @@ class _Stream(Job):
         if marks is None:
             found = [(index, True, value) for index, value in enumerate(values, start)]
         else:
-            found = [(i, not mark, error_of(v) if mark else v) for i, mark, v in opened(start, marks, values)]
+            found = [(i, not mark, self.error_of(v) if mark else v) for i, mark, v in opened(start, marks, values)]
         self._add(found)
 
     def fail(self, index: int, error: BaseException) -> None:
@@ -295,7 +298,7 @@ class IMapIterator:
         window: how many may be under way beyond those whose results have been used.
     """
 
-    def __init__(self, pool: object, crew: Crew, stream: _Stream, values: Iterable[Any], window: int) -> None:
+    def __init__(self, pool: object, crew: Crew, stream: Stream, values: Iterable[Any], window: int) -> None:
         self._pool, self._crew, self._stream = pool, crew, stream
         self._step = max(1, window // 4)
         self._used = 0
@@ -341,14 +344,14 @@ class IMapIterator:
         stream = self._stream
         stream.drop()
         if stream.credit is not None:
-            self._crew.feed(stream, credit=None)
+            self._crew.later(partial(self._crew.feed, stream, credit=None))
 
 
 class IMapUnorderedIterator(IMapIterator):
     """Iterates over the results of ``imap_unordered``, as they come."""
 
 
-def _feed(crew: Crew, stream: _Stream, values: Iterator[Any], window: int) -> None:
+def _feed(crew: Crew, stream: Stream, values: Iterator[Any], window: int) -> None:
     """Give the arguments of an iterator, as far as they may be given."""
     fed = 0
     error = None
@@ -362,16 +365,10 @@ def _feed(crew: Crew, stream: _Stream, values: Iterator[Any], window: int) -> No
             if not batch:
                 break
             crew.feed(stream, batch, credit=None)
-            if isinstance(batch[-1], _Raised):
-                break
     except BaseException as raised:  # noqa: BLE001 - it is the users' iterator
         error = raised
     stream.tell_total(fed, error)
     crew.feed(stream, credit=None, ended=True)
-
-
-class _Raised:
-    """Never an argument of the users'."""
 
 
 def _a_few(values: Iterator[Any], most: int) -> list[Any]:
@@ -390,9 +387,4 @@ def _a_few(values: Iterator[Any], most: int) -> list[Any]:
     return batch
 
 
-def stream(function: Any, reference: bool, ordered: bool, **options: Any) -> _Stream:  # noqa: ANN401 - as Job
-    """Make the job of an iterator."""
-    return _Stream(function, reference, ordered, **options)
-
-
-__all__ += ["error_of", "stream"]
+__all__ += ["Stream", "error_of"]

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from holdfast.crew.plan import Batch, Job
     from holdfast.errors import WorkerDied
 
+    Calls = list[Callable[[], object]]
+
 __all__ = ["Crew"]
 
 OPEN, CLOSED, TERMINATED = range(3)
@@ -88,6 +90,7 @@ class Crew:
         self._died, self._on_failed_start = died, on_failed_start
         self._lazy = lazy
         self._inbox: deque[tuple[Job, Any]] = deque()
+        self._later: deque[Callable[[], object]] = deque()
         self._false_starts = 0
         self._doomed: dict[int, tuple[int, BaseException | None, float]] = {}  # hand: batch, reason, when to insist
         self._idle_since = time.monotonic()
@@ -108,7 +111,7 @@ class Crew:
             RuntimeError: this is another process than the one that made the crew.
         """
         self.check()
-        calls: list[Callable[[], None]] = []
+        calls: Calls = []
         with self.lock:
             if self.broken is not None:
                 error = self.broken
@@ -131,9 +134,9 @@ class Crew:
         inbox = self._inbox
         inbox.append((job, value))
         # All have as much to do as they may have. The pump clears this before it looks into the inbox.
-        if self.plan.full and not self._lazy:
+        if self.plan.full and len(self.plan.hands) >= self.workers:
             return
-        calls: list[Callable[[], None]] = []
+        calls: Calls = []
         with self.lock:
             self._sort_inbox(calls)
             if self._lazy:
@@ -142,7 +145,7 @@ class Crew:
         for call in calls:
             call()
 
-    def _sort_inbox(self, calls: list[Callable[[], None]]) -> None:
+    def _sort_inbox(self, calls: Calls) -> None:
         inbox, plan = self._inbox, self.plan
         while inbox:
             job, value = inbox.popleft()
@@ -159,7 +162,7 @@ class Crew:
 
     def feed(self, job: Job, values: Iterable[Any] = (), *, credit: int | None = 0, ended: bool = False) -> None:
         """Add arguments to a job, or leave to have more of its results under way; ``credit=None`` lifts the bound."""
-        calls: list[Callable[[], None]] = []
+        calls: Calls = []
         with self.lock:
             job.waiting.extend(values)
             job.ended = job.ended or ended
@@ -170,6 +173,12 @@ class Crew:
         for call in calls:
             call()
         if over:
+            self.wake()
+
+    def later(self, call: Callable[[], object]) -> None:
+        """Have the pump call something: for finalizers, which may run at any moment, in the midst of anything."""
+        if os.getpid() == self.pid:
+            self._later.append(call)
             self.wake()
 
     def check(self) -> None:
@@ -184,7 +193,7 @@ class Crew:
 
     def close(self) -> None:
         """Take no more jobs; workers end when all is done."""
-        calls: list[Callable[[], None]] = []
+        calls: Calls = []
         with self.lock:
             if self.state == OPEN:
                 self.state = CLOSED
@@ -196,14 +205,21 @@ class Crew:
             call()
         self.wake()
 
-    def abandon(self) -> None:
-        """Forget what has not begun."""
+    def withdraw(self) -> list[Job]:
+        """Forget what nobody was given; the jobs of one task among it."""
         with self.lock:
-            for hand in self.plan.hands.values():
-                self._recall(hand)
-            for job in list(self.plan.jobs) + [b.job for b in self.plan.again]:
+            self._sort_inbox([])
+            singles = [batch.job for batch in self.plan.singles]
+            self.plan.singles.clear()
+            for job in list(self.plan.jobs):
                 self.plan.abandon(job)
         self.wake()
+        return singles
+
+    def abandon(self, job: Job) -> None:
+        """Forget what of a job nobody was given."""
+        with self.lock:
+            self.plan.abandon(job)
 
     def terminate(self, reason: Callable[[], BaseException] | None = None) -> None:
         """End the workers at once; what has no result yet fails.
@@ -213,7 +229,10 @@ class Crew:
         """
         if os.getpid() != self.pid:
             return
-        calls: list[Callable[[], None]] = []
+        if self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - called by the garbage collector
+            self.later(self.terminate)
+            return
+        calls: Calls = []
         with self.lock:
             if self.state != TERMINATED:
                 self.thrown_away = self.plan.outstanding()
@@ -279,7 +298,7 @@ class Crew:
                 with self.lock:
                     self.plan.hands.pop(hand.number, None)
                 raise
-            calls: list[Callable[[], None]] = []
+            calls: Calls = []
             with self.lock:
                 if self.state == TERMINATED:
                     self.staff.signal(hand.number, signal.SIGKILL)
@@ -324,7 +343,7 @@ class Crew:
     def _round(self) -> bool:
         """Wait for something to happen and see to it; true when all is over."""
         messages = self._messages(self._patience())
-        calls: list[Callable[[], None]] = []
+        calls: Calls = []
         with self.lock:
             gone = self.staff.gone()
             if gone:  # all that the dead have sent comes first
@@ -340,6 +359,8 @@ class Crew:
             missing = len(self.plan.hands) < self._wanted()
         messages.clear()
         message = None
+        while self._later:
+            calls.append(self._later.popleft())
         for call in calls:
             _shielded(call)
         calls.clear()
@@ -377,7 +398,7 @@ class Crew:
                 self.staff.dismiss(hand.number)
         return not self.plan.hands
 
-    def _take_in(self, message: tuple[Any, ...], calls: list[Callable[[], None]]) -> None:
+    def _take_in(self, message: tuple[Any, ...], calls: Calls) -> None:
         number, batch, start, marks, values, spent = message
         hand = self.plan.hands.get(number)
         if batch == worker.READY:
@@ -402,7 +423,7 @@ class Crew:
         start: int,
         marks: bytes | None,
         values: list[Any],
-        calls: list[Callable[[], None]],
+        calls: Calls,
         pid: int,
     ) -> None:
         job, begin = batch.job, batch.start + start
@@ -420,7 +441,7 @@ class Crew:
 
     # deaths and deadlines
 
-    def _see_death(self, number: int, calls: list[Callable[[], None]]) -> None:
+    def _see_death(self, number: int, calls: Calls) -> None:
         hand = self.plan.hands.get(number)
         death, words, (marks, values) = self.staff.bury(number)
         if hand is None:
@@ -450,7 +471,7 @@ class Crew:
         position: int,
         death: Death,
         doomed: tuple[int, BaseException | None, float] | None,
-        calls: list[Callable[[], None]],
+        calls: Calls,
         *,
         sending: bool,
     ) -> None:
@@ -472,7 +493,7 @@ class Crew:
             death.memory = now[0]
         self._memory = now
 
-    def _see_deadlines(self, calls: list[Callable[[], None]]) -> None:
+    def _see_deadlines(self, calls: Calls) -> None:
         now = time.monotonic()
         for hand in list(self.plan.hands.values()):
             doomed = self._doomed.get(hand.number)
@@ -512,7 +533,7 @@ class Crew:
 
     # giving
 
-    def _hand_out(self, calls: list[Callable[[], None]]) -> None:
+    def _hand_out(self, calls: Calls) -> None:
         """Give what there is room for; under the lock."""
         if self._inbox:
             self._sort_inbox(calls)
@@ -541,7 +562,7 @@ class Crew:
             return
         self._spread()
 
-    def _send(self, hand: Hand, messages: list[Any], calls: list[Callable[[], None]]) -> None:
+    def _send(self, hand: Hand, messages: list[Any], calls: Calls) -> None:
         try:
             self.staff.give(hand.number, messages)
         except OSError as error:  # no shared memory; put_many is all or nothing then
@@ -552,7 +573,7 @@ class Crew:
             if not hand.open:
                 self.staff.dismiss(hand.number)
 
-    def _sealed(self, hand: Hand, batch: Batch, calls: list[Callable[[], None]]) -> list[Any]:
+    def _sealed(self, hand: Hand, batch: Batch, calls: Calls) -> list[Any]:
         """The arguments of a batch, sealed; what cannot be pickled fails, and the rest becomes several batches."""
         sealed, failures = cargo.seal_all(batch.values)
         if not failures:
@@ -589,7 +610,7 @@ class Crew:
 
     # the end
 
-    def _break(self, error: BaseException, calls: list[Callable[[], None]]) -> None:
+    def _break(self, error: BaseException, calls: Calls) -> None:
         """No worker can be started: fail everything, now and from now on."""
         self.broken = self._on_failed_start(error) if self._on_failed_start is not None else error
         broken = self.broken
@@ -597,13 +618,13 @@ class Crew:
         self.staff.signal_all(signal.SIGTERM)
 
     def _give_up(self, error: BaseException) -> None:
-        calls: list[Callable[[], None]] = []
+        calls: Calls = []
         with self.lock:
             self._break(error, calls)
         for call in calls:
             _shielded(call)
 
-    def _fail_all(self, reason: Callable[[], BaseException], calls: list[Callable[[], None]]) -> None:
+    def _fail_all(self, reason: Callable[[], BaseException], calls: Calls) -> None:
         plan = self.plan
         batches = [b for hand in plan.hands.values() for b in hand.batches] + list(plan.again)
         jobs = {id(b.job): b.job for b in batches} | {id(job): job for job in plan.jobs}
@@ -615,7 +636,7 @@ class Crew:
             hand.batches.clear()
             hand.open = False
 
-    def _fail_batch(self, batch: Batch, error: BaseException, calls: list[Callable[[], None]]) -> None:
+    def _fail_batch(self, batch: Batch, error: BaseException, calls: Calls) -> None:
         for position in range(batch.done, batch.count):
             calls.append(_failing(batch.job, batch.start + position, error))
 
@@ -627,15 +648,15 @@ def _are_plain_calls(values: list[Any]) -> bool:
     return all(not named for _, named in values) and cargo.are_plain([each for each, _ in values])
 
 
-def _failing(job: Job, index: int, error: BaseException) -> Callable[[], None]:
+def _failing(job: Job, index: int, error: BaseException) -> Callable[[], object]:
     return partial(job.fail, index, error)
 
 
-def _ending(job: Job, reason: Callable[[], BaseException]) -> Callable[[], None]:
+def _ending(job: Job, reason: Callable[[], BaseException]) -> Callable[[], object]:
     return lambda: job.end(reason())
 
 
-def _shielded(call: Callable[[], None]) -> None:
+def _shielded(call: Callable[[], object]) -> None:
     """Call what may run the user's code; its errors are shown, and the pump goes on."""
     try:
         call()

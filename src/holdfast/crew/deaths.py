@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-
-from holdfast.process import _signal_name
 
 if TYPE_CHECKING:
     from holdfast.errors import WorkerDied
@@ -54,6 +53,14 @@ def oom_kills() -> tuple[str, int] | None:
     return None
 
 
+def signal_name(number: int) -> str:
+    """A signal's name, or its number in words."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
+
+
 class Death:
     """How one worker ended.
 
@@ -66,7 +73,7 @@ class Death:
 
     def __init__(self, pid: int, exitcode: int | None, stacks: str = "", memory: str | None = None) -> None:
         self.pid, self.exitcode, self.stacks, self.memory = pid, exitcode, stacks, memory
-        self.signal = _signal_name(-exitcode) if exitcode is not None and exitcode < 0 else None
+        self.signal = signal_name(-exitcode) if exitcode is not None and exitcode < 0 else None
 
     def how(self) -> str:
         """What ended it, in a few words."""

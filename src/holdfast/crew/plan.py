@@ -53,6 +53,10 @@ class Shelf:
         self._at = min(start + count, len(self._values))
         return self._values[start : self._at]
 
+    def extend(self, values: Iterable[Any]) -> None:
+        """Add some."""
+        self._values.extend(values)
+
     def clear(self) -> None:
         """Forget all."""
         self._values, self._at = [], 0

@@ -1,0 +1,361 @@
+"""`ProcessExecutor`: concurrent.futures' contract, by workers that may die.
+
+::
+
+    submit() ─▶ future (pending) ─given to a worker─▶ (running) ─▶ result, exception, WorkerDied; cancel() stops it
+    shutdown() ─▶ what was accepted is finished ─▶ workers end
+
+The executor never breaks because a worker died: that task fails with `WorkerDied`, which is a ``BrokenProcessPool`` here,
+and the others go on. It breaks only if no worker can be started.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from concurrent.futures import Executor, Future
+from concurrent.futures import process as _std
+from itertools import islice
+from multiprocessing import TimeoutError as _Timeout
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from holdfast.crew import cargo
+from holdfast.crew.crew import OPEN, TERMINATED, Crew
+from holdfast.crew.failures import Told, opened, rebuilt
+from holdfast.crew.plan import Job
+from holdfast.errors import HoldfastError, WorkerDied
+from holdfast.pool_results import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = ["ProcessExecutor", "TaskFuture"]
+
+_T = TypeVar("_T")
+_MOST_WORKERS = 1 << 16
+
+
+class ExecutorWorkerDied(WorkerDied, _std.BrokenProcessPool):
+    """A worker of an executor died while it ran this task; the executor goes on."""
+
+    code = "HF301"
+
+
+class InitializerFailed(HoldfastError, _std.BrokenProcessPool):
+    """The initializer of an executor's workers raised, so that there are none."""
+
+    code = "HF307"
+
+
+def _error_of(told: Told) -> BaseException:
+    error = rebuilt(told, _std._RemoteTraceback)  # type: ignore[attr-defined]  # noqa: SLF001 - shown as ever
+    if told.lost:
+        error.add_note(f"[HF303] the task finished, but {told.lost}")
+    return error
+
+
+def _no_workers(error: BaseException) -> BaseException:
+    failed = InitializerFailed(f"the initializer raised {type(error).__name__}: {error}; no task can be run")
+    failed.__cause__ = error
+    return failed
+
+
+class TaskFuture(Future[_T]):
+    """The future of a task; `cancel` stops the task even if it runs."""
+
+    _task: _Task | None = None
+    _crew: Crew | None = None
+
+    def cancel(self) -> bool:
+        """Cancel the task: it is not begun, or, if it runs, its worker is stopped and replaced.
+
+        Returns:
+            Whether it is cancelled; false if it had finished.
+        """
+        if super().cancel():
+            return True
+        task, crew = self._task, self._crew
+        if task is None or crew is None:
+            return False
+        with self._condition:
+            if self._state != "RUNNING":
+                return self._state in ("CANCELLED", "CANCELLED_AND_NOTIFIED")
+            self._state = "CANCELLED"
+            self._condition.notify_all()
+        crew.stop(task, None)
+        self._task = None
+        self._invoke_callbacks()  # type: ignore[attr-defined]
+        self.set_running_or_notify_cancel()
+        return True
+
+
+class _Task(Job):
+    """A job of one task, and its future."""
+
+    def __init__(self, future: TaskFuture[Any], function: Any, reference: bool, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(function, reference, **options)
+        self.future = future
+
+    def starting(self) -> bool:
+        """Whether it was not cancelled meanwhile."""
+        return self.future.set_running_or_notify_cancel()
+
+    def deliver(self, start: int, marks: bytes | None, values: list[Any]) -> None:
+        """Take the result in."""
+        if marks is None:
+            self._settle(values[0], True)
+            return
+        for _, mark, value in opened(start, marks, values):
+            self._settle(_error_of(value) if mark else value, not mark)
+
+    def _settle(self, value: Any, success: bool) -> None:  # noqa: ANN401 - a result or an exception
+        future = self.future
+        future._task = None  # noqa: SLF001 - of this module
+        if future.cancelled() or future.done():
+            return
+        if success:
+            future.set_result(value)
+        else:
+            future.set_exception(value)
+
+    def fail(self, index: int, error: BaseException) -> None:  # noqa: ARG002 - there is one task
+        """Take in how the task failed."""
+        self._settle(error, False)
+
+    def end(self, error: BaseException) -> None:
+        """Take in that no result will come."""
+        self._settle(error, False)
+
+
+class _Results(Stream):
+    """The job of `ProcessExecutor.map`."""
+
+    error_of = staticmethod(_error_of)
+
+
+_crews: weakref.WeakSet[Crew] = weakref.WeakSet()
+_exiting = False
+
+
+def _at_exit() -> None:
+    """Finish what was accepted, as the standard library does."""
+    global _exiting  # noqa: PLW0603 - there is one interpreter
+    _exiting = True
+    crews = [crew for crew in _crews if crew.state != TERMINATED]
+    for crew in crews:
+        crew.close()
+    for crew in crews:
+        crew.join()
+
+
+threading._register_atexit(_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001 - before threads are joined
+
+
+class ProcessExecutor(Executor):
+    """An executor whose worker processes may die without harm to more than the task they run.
+
+    Args:
+        max_workers: how many; by default as many as `holdfast.cpu_count` says. They are started as they are needed.
+        mp_context: where processes come from; by default holdfast's default context.
+        initializer: called in each worker as it starts.
+        initargs: its arguments.
+        max_tasks_per_child: how many tasks a worker does before another takes its place.
+        timeout: seconds that a task may run before it is stopped and fails with `TaskTimeout`.
+        retries: how often a task that failed is run again.
+
+    Raises:
+        ValueError: a number is out of range.
+        ArenaFull: no space for shared memory.
+
+    Example:
+        >>> from holdfast.futures import ProcessExecutor
+        >>> with ProcessExecutor(2) as executor:
+        ...     executor.submit(pow, 2, 10).result()
+        1024
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: Any = None,  # noqa: ANN401 - a context of either library
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+        timeout: float | None = None,
+        retries: int = 0,
+    ) -> None:
+        from holdfast.context import _default_context  # noqa: PLC0415 - contexts make pools, and the other way round
+
+        context = _default_context.get_context() if mp_context is None else mp_context
+        count = (_default_context.cpu_count() or 1) if max_workers is None else max_workers
+        _check_numbers(count, initializer, max_tasks_per_child)
+        self._timeout, self._retries = timeout, retries
+        self._mp_context = context
+        self._crew = Crew(
+            context,
+            count,
+            initializer,
+            initargs,
+            max_tasks_per_child,
+            lazy=True,
+            label="ExecutorWorker",
+            died=ExecutorWorkerDied,
+            on_failed_start=_no_workers,
+        )
+        _crews.add(self._crew)
+        self._finalizer = weakref.finalize(self, _dropped, self._crew)
+        self._finalizer.atexit = False
+
+    @property
+    def _max_workers(self) -> int:
+        return self._crew.workers
+
+    @property
+    def _processes(self) -> dict[int, Any]:
+        return {process.pid: process for process in self._crew.staff.processes()}
+
+    def _check_open(self) -> None:
+        crew = self._crew
+        if crew.broken is not None:
+            raise _std.BrokenProcessPool(str(crew.broken)) from crew.broken
+        if crew.state != OPEN:
+            message = "cannot schedule new futures after " + ("interpreter shutdown" if _exiting else "shutdown")
+            raise RuntimeError(message)
+
+    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:  # noqa: ANN401
+        """Have a function called in a worker.
+
+        Args:
+            fn: the function.
+            args: its arguments.
+            kwargs: its named arguments.
+
+        Returns:
+            Its future; its exception may be what the function raised, `WorkerDied`, or `TaskTimeout`.
+
+        Raises:
+            RuntimeError: the executor was shut down.
+            BrokenProcessPool: no worker can be started.
+        """
+        self._check_open()
+        future: TaskFuture[_T] = TaskFuture()
+        name = getattr(fn, "__qualname__", "task")
+        try:
+            function, reference = cargo.seal_function(fn)
+        except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
+            future.set_exception(error)
+            return future
+        task = _Task(future, function, reference, call=2, timeout=self._timeout, retries=self._retries, name=name)
+        future._task, future._crew = task, self._crew  # noqa: SLF001 - of this module
+        self._crew.submit_one(task, (args, kwargs))
+        return future
+
+    def map(
+        self,
+        fn: Callable[..., _T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[_T]:
+        """Call a function with the arguments of each round of the iterables; the results, in order.
+
+        Args:
+            fn: the function.
+            iterables: its arguments.
+            timeout: seconds from now in which a result must be there.
+            chunksize: calls that are sent to a worker together.
+            buffersize: how many calls may be under way before their results are used; without it, all.
+
+        Raises:
+            ValueError: a number is less than one.
+            TimeoutError: a result did not come in time (by the iterator, as what follows).
+            BaseException: what a call raised, or how its worker died.
+        """
+        if chunksize < 1:
+            message = "chunksize must be >= 1."
+            raise ValueError(message)
+        if buffersize is not None and buffersize < 1:
+            message = "buffersize must be None or >= 1."
+            raise ValueError(message)
+        self._check_open()
+        end = None if timeout is None else time.monotonic() + timeout
+        function, reference = cargo.seal_function(fn)
+        options = {"call": 1, "chunk": chunksize, "timeout": self._timeout, "retries": self._retries}
+        job = _Results(function, reference, True, name=getattr(fn, "__qualname__", "task"), **options)
+        rounds = zip(*iterables, strict=False)
+        values = list(rounds) if buffersize is None else list(islice(rounds, buffersize))
+        job.waiting.extend(values)
+        job.ended = buffersize is None
+        if job.ended:
+            job.tell_total(len(values))
+        self._crew.submit(job)
+        return _results(self._crew, job, iter(()) if job.ended else rounds, len(values), end)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more tasks; the workers end when what was accepted is finished.
+
+        Args:
+            wait: return only then.
+            cancel_futures: cancel what has not been given to a worker.
+        """
+        crew = self._crew
+        if cancel_futures:
+            for job in crew.withdraw():
+                if isinstance(job, _Task) and Future.cancel(job.future):
+                    job.future.set_running_or_notify_cancel()
+        crew.close()
+        if wait:
+            crew.join()
+
+
+def _check_numbers(count: int, initializer: object, most: int | None) -> None:
+    if count <= 0:
+        message = "max_workers must be greater than 0"
+        raise ValueError(message)
+    if count > _MOST_WORKERS:
+        message = f"max_workers must be <= {_MOST_WORKERS}"
+        raise ValueError(message)
+    if initializer is not None and not callable(initializer):
+        message = "initializer must be a callable"
+        raise TypeError(message)
+    if most is not None and not isinstance(most, int):
+        message = "max_tasks_per_child must be an integer"
+        raise TypeError(message)
+    if most is not None and most <= 0:
+        message = "max_tasks_per_child must be >= 1"
+        raise ValueError(message)
+
+
+def _dropped(crew: Crew) -> None:
+    """The executor is gone: finish what it accepted."""
+    crew.later(crew.close)
+
+
+def _results(crew: Crew, job: Stream, rounds: Iterator[Any], given: int, end: float | None) -> Iterator[Any]:
+    """The results of `ProcessExecutor.map`; takes another round of arguments for each one used."""
+    try:
+        while True:
+            try:
+                success, value = job.take(None if end is None else max(0.0, end - time.monotonic()))
+            except StopIteration:
+                return
+            except _Timeout:
+                raise TimeoutError from None
+            if not job.ended:
+                more = list(islice(rounds, 1))
+                given += len(more)
+                if not more:
+                    job.tell_total(given)
+                crew.feed(job, more, credit=None, ended=not more)
+            if not success:
+                raise value
+            yield value
+            value = None
+    finally:
+        crew.abandon(job)
+
+
+__all__ += ["ExecutorWorkerDied", "InitializerFailed"]
