@@ -11,6 +11,7 @@ and the others go on. It breaks only if no worker can be started.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import weakref
@@ -142,7 +143,7 @@ def _at_exit() -> None:
     """Finish what was accepted, as the standard library does."""
     global _exiting  # noqa: PLW0603 - there is one interpreter
     _exiting = True
-    crews = [crew for crew in _crews if crew.state != TERMINATED]
+    crews = [crew for crew in _crews if crew.pid == os.getpid() and crew.state != TERMINATED]  # forked children have ours
     for crew in crews:
         crew.close()
     for crew in crews:

@@ -193,6 +193,8 @@ class Crew:
 
     def close(self) -> None:
         """Take no more jobs; workers end when all is done."""
+        if os.getpid() != self.pid:
+            return
         calls: Calls = []
         with self.lock:
             if self.state == OPEN:
@@ -291,6 +293,7 @@ class Crew:
                 if self.state == TERMINATED or self.broken is not None or len(self.plan.hands) >= self._wanted():
                     return
                 hand = Hand(self.staff.next_number())
+                hand.open = False  # until it has a queue
                 self.plan.hands[hand.number] = hand
             try:
                 self.staff.start(hand.number)
@@ -300,7 +303,8 @@ class Crew:
                 raise
             calls: Calls = []
             with self.lock:
-                if self.state == TERMINATED:
+                hand.open = self.state != TERMINATED and self.broken is None
+                if not hand.open:
                     self.staff.signal(hand.number, signal.SIGKILL)
                 self._hand_out(calls)
             for call in calls:
@@ -513,6 +517,8 @@ class Crew:
     def _patience(self) -> float:
         """Seconds until the pump must look around by itself."""
         with self.lock:
+            if self.staff.has_gone():  # its ring of the bell may have been taken with the results of another one
+                return 0
             if self._doomed:
                 return 0.05
             wait = _LOOK_AGAIN

@@ -191,6 +191,10 @@ class Staff:
             found.append(self._gone.popleft())
         return found
 
+    def has_gone(self) -> bool:
+        """Whether `gone` has something to tell."""
+        return bool(self._gone)
+
     def bury(self, number: int) -> tuple[Death, list[int], tuple[bytes, list[Any]]]:
         """Take leave of a worker that has ended.
 
