@@ -11,6 +11,7 @@ and the others go on. It breaks only if no worker can be started.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
 import time
@@ -176,6 +177,8 @@ class ProcessExecutor(Executor):
         1024
     """
 
+    _stops = True  # cancel() stops tasks that run
+
     def __init__(
         self,
         max_workers: int | None = None,
@@ -249,7 +252,8 @@ class ProcessExecutor(Executor):
             future.set_exception(error)
             return future
         task = _Task(future, function, reference, call=2, timeout=self._timeout, retries=self._retries, name=name)
-        future._task, future._crew = task, self._crew  # noqa: SLF001 - of this module
+        if self._stops:
+            future._task, future._crew = task, self._crew  # noqa: SLF001 - of this module
         self._crew.submit_one(task, (args, kwargs))
         return future
 
@@ -310,6 +314,25 @@ class ProcessExecutor(Executor):
         crew.close()
         if wait:
             crew.join()
+
+
+class DropInExecutor(ProcessExecutor, _std.ProcessPoolExecutor):
+    """What ``ProcessPoolExecutor()`` makes where holdfast is installed: ``cancel()`` leaves what runs, as documented."""
+
+    _stops = False
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: Any = None,  # noqa: ANN401 - a context of either library
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+    ) -> None:
+        if mp_context is None and max_tasks_per_child is not None:
+            mp_context = multiprocessing.get_context("spawn")  # as documented
+        super().__init__(max_workers, mp_context, initializer, initargs, max_tasks_per_child=max_tasks_per_child)
 
 
 def _check_numbers(count: int, initializer: object, most: int | None) -> None:

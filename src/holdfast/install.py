@@ -11,6 +11,7 @@ room for another process. ``result()`` is holdfast's own.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 import types
@@ -172,6 +173,42 @@ def _replace(*names: str) -> Any:  # noqa: ANN401 - a patch
     return patch
 
 
+# pools and executors: an object of the standard library's very class becomes one of ours as it is initialized, so that
+# names bound before and isinstance() hold. Subclasses, such as ThreadPool, stay what they are.
+
+
+def _patch_pool(module: types.ModuleType) -> None:
+    std = module.Pool
+    initialize = std.__init__
+
+    def __init__(self: Any, *args: Any, **options: Any) -> None:  # noqa: ANN401, N807 - the standard library's
+        if type(self) is not std:
+            initialize(self, *args, **options)
+            return
+        from holdfast.pool import Pool  # noqa: PLC0415 - only where pools are used
+
+        self.__class__ = Pool
+        Pool.__init__(self, *args, **options)
+
+    _put(std, "__init__", functools.wraps(initialize)(__init__))
+
+
+def _patch_executor(module: types.ModuleType) -> None:
+    std = module.ProcessPoolExecutor
+    initialize = std.__init__
+
+    def __init__(self: Any, *args: Any, **options: Any) -> None:  # noqa: ANN401, N807 - the standard library's
+        if type(self) is not std:
+            initialize(self, *args, **options)
+            return
+        from holdfast.futures import DropInExecutor  # noqa: PLC0415 - only where executors are used
+
+        self.__class__ = DropInExecutor
+        DropInExecutor.__init__(self, *args, **options)
+
+    _put(std, "__init__", functools.wraps(initialize)(__init__))
+
+
 def _patch_managers(module: types.ModuleType) -> None:
     from holdfast.managers import PRIMITIVES  # noqa: PLC0415 - only where managers are used
 
@@ -197,6 +234,8 @@ _PATCHES = {
     ),
     "multiprocessing.shared_memory": _replace("SharedMemory"),
     "multiprocessing.managers": _patch_managers,
+    "multiprocessing.pool": _patch_pool,
+    "concurrent.futures.process": _patch_executor,
 }
 
 
