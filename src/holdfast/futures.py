@@ -144,7 +144,9 @@ def _at_exit() -> None:
     """Finish what was accepted, as the standard library does."""
     global _exiting  # noqa: PLW0603 - there is one interpreter
     _exiting = True
-    crews = [crew for crew in _crews if crew.pid == os.getpid() and crew.state != TERMINATED]  # forked children have ours
+    crews = [
+        crew for crew in _crews if crew.pid == os.getpid() and crew.state != TERMINATED
+    ]  # forked children have ours
     for crew in crews:
         crew.close()
     for crew in crews:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncResult", "Pool", "ThreadPool"]
 
+_STATES = {OPEN: "RUN", CLOSED: "CLOSE", TERMINATED: "TERMINATE"}
 _WINDOW = 128  # chunks of an iterator's results that are under way before their results are used, at least
 
 
@@ -53,6 +54,8 @@ class Pool(_std.Pool):
         ...     pool.map(abs, [-1, -2])
         [1, 2]
     """
+
+    _told_state = ""
 
     def __init__(
         self,
@@ -83,15 +86,21 @@ class Pool(_std.Pool):
         crew: Crew | None = self.__dict__.get("_crew")
         if crew is None or crew.pid != os.getpid():
             return
-        if crew.state == OPEN:
+        if self._state == _std.RUN:  # type: ignore[attr-defined]
             warnings.warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self)
             self._terminate()
 
     def __repr__(self) -> str:
-        crew: Crew = self._crew
-        state = {OPEN: "RUN", CLOSED: "CLOSE", TERMINATED: "TERMINATE"}[crew.state]
         kind = type(self)
-        return f"<{kind.__module__}.{kind.__qualname__} state={state} pool_size={len(crew.plan.hands)}>"
+        return f"<{kind.__module__}.{kind.__qualname__} state={self._state} pool_size={len(self._crew.plan.hands)}>"
+
+    @property
+    def _state(self) -> str:
+        return self._told_state or _STATES[self._crew.state]
+
+    @_state.setter
+    def _state(self, state: str) -> None:
+        self._told_state = state
 
     @property
     def _pool(self) -> list[Any]:
@@ -318,5 +327,3 @@ def _name(func: object) -> str:
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attributes
     """Everything else is the standard library's."""
     return getattr(_std, name)
-
-

@@ -7,7 +7,6 @@ import time
 from _thread import allocate_lock
 from collections import deque
 from functools import partial
-from itertools import islice
 from multiprocessing import TimeoutError as _Timeout
 from multiprocessing import pool as _std
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from holdfast.crew.crew import Crew
 
 _LONGEST = threading.TIMEOUT_MAX
+_WORTH_WAITING = 0.001  # seconds in which arguments are collected before they are given
 
 __all__ = ["AsyncResult", "EncodingError", "IMapIterator", "IMapUnorderedIterator", "MapResult"]
 
@@ -354,37 +354,26 @@ class IMapUnorderedIterator(IMapIterator):
 def _feed(crew: Crew, stream: Stream, values: Iterator[Any], window: int) -> None:
     """Give the arguments of an iterator, as far as they may be given."""
     fed = 0
-    error = None
-    try:
-        while True:
-            room = stream.wait_for_room(crew, fed, window)
-            if room < 1:
-                break
-            batch = _a_few(values, room)
-            fed += len(batch)
-            if not batch:
-                break
-            crew.feed(stream, batch, credit=None)
-    except BaseException as raised:  # noqa: BLE001 - it is the users' iterator
-        error = raised
+    error: BaseException | None = None
+    more = True
+    while more:
+        room = stream.wait_for_room(crew, fed, window)
+        if room < 1:
+            break
+        batch: list[Any] = []
+        until = time.perf_counter() + _WORTH_WAITING
+        try:
+            while len(batch) < room and not (batch and time.perf_counter() > until):
+                batch.append(next(values))
+        except StopIteration:
+            more = False
+        except BaseException as raised:  # noqa: BLE001 - it is the users' iterator
+            more, error = False, raised
+            del batch[max(0, (fed + len(batch)) // stream.chunk * stream.chunk - fed) :]  # a chunk is whole or not sent
+        fed += len(batch)
+        crew.feed(stream, batch, credit=None)
     stream.tell_total(fed, error)
     crew.feed(stream, credit=None, ended=True)
-
-
-def _a_few(values: Iterator[Any], most: int) -> list[Any]:
-    """The next arguments; only as many as come within a millisecond.
-
-    Raises:
-        BaseException: what the iterator raised before it gave any.
-    """
-    batch = list(islice(values, 1))
-    until = time.perf_counter() + 0.001
-    while batch and len(batch) < most and time.perf_counter() < until:
-        more = list(islice(values, 1))
-        if not more:
-            break
-        batch += more
-    return batch
 
 
 __all__ += ["Stream", "error_of"]

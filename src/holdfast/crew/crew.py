@@ -237,6 +237,7 @@ class Crew:
         calls: Calls = []
         with self.lock:
             if self.state != TERMINATED:
+                self._sort_inbox(calls)
                 self.thrown_away = self.plan.outstanding()
                 self.state = TERMINATED
                 self._fail_all(reason or _terminated, calls)
@@ -439,7 +440,7 @@ class Crew:
                     if self.plan.retry(job, begin + offset, value):
                         told[offset] = worker.SKIPPED
                     shown = deaths.shown_call(job.call, value)
-                    values[offset] = Told(*values[offset][:6], job.name, begin + offset, shown, pid)
+                    values[offset] = Told(*values[offset][:6], job.name, job.first + begin + offset, shown, pid)
             marks = bytes(told)
         calls.append(partial(job.deliver, begin, marks, values))
 
@@ -486,7 +487,7 @@ class Crew:
                 return
         else:
             error = death.error(
-                job.name, index, deaths.shown_call(job.call, value), sending=sending, kind=self._died
+                job.name, job.first + index, deaths.shown_call(job.call, value), sending=sending, kind=self._died
             )
         if not self.plan.retry(job, index, value):
             calls.append(partial(job.fail, index, error))
@@ -632,11 +633,12 @@ class Crew:
 
     def _fail_all(self, reason: Callable[[], BaseException], calls: Calls) -> None:
         plan = self.plan
-        batches = [b for hand in plan.hands.values() for b in hand.batches] + list(plan.again)
+        batches = [*(b for hand in plan.hands.values() for b in hand.batches), *plan.again, *plan.singles]
         jobs = {id(b.job): b.job for b in batches} | {id(job): job for job in plan.jobs}
         for job in jobs.values():
             calls.append(_ending(job, reason))
         plan.again.clear()
+        plan.singles.clear()
         plan.jobs.clear()
         for hand in plan.hands.values():
             hand.batches.clear()
@@ -687,8 +689,9 @@ def _task_timeout(batch: Batch) -> BaseException:
 
     job = batch.job
     shown = deaths.shown_call(job.call, batch.values[0])
-    message = f"task {batch.start} ran for more than {job.timeout} seconds and was stopped: {job.name}{shown}"
-    return TaskTimeout(message, task=batch.start, arguments=shown)
+    task = job.first + batch.start
+    message = f"task {task} ran for more than {job.timeout} seconds and was stopped: {job.name}{shown}"
+    return TaskTimeout(message, task=task, arguments=shown)
 
 
 def _worker_died() -> type[WorkerDied]:

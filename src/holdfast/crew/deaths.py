@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["Death", "oom_kills", "shortened"]
 
 _LONGEST = 200  # characters of an argument
-_LINES = 30  # of the stacks
+_LINES = 8  # of the stacks
+_WORKER = os.path.join(os.path.dirname(__file__), "worker.py")  # noqa: PTH118, PTH120 - as it stands in stacks
 
 
 def shortened(value: object) -> str:
@@ -83,7 +84,9 @@ class Death:
             return f"was killed by {self.signal}"
         return f"ended with exit code {self.exitcode}"
 
-    def error(self, what: str, index: int, arguments: str, *, sending: bool, kind: type[WorkerDied] | None = None) -> WorkerDied:
+    def error(
+        self, what: str, index: int, arguments: str, *, sending: bool, kind: type[WorkerDied] | None = None
+    ) -> WorkerDied:
         """The error for a task that died with the worker.
 
         Args:
@@ -108,13 +111,19 @@ class Death:
 
 
 def read_stacks(fd: int) -> str:
-    """What a fault handler has written into a file, which is emptied."""
+    """What a fault handler has written into a file, which is emptied; without the frames below the user's."""
     text = b""
     with suppress(OSError):
         text = os.pread(fd, 1 << 16, 0)
         os.ftruncate(fd, 0)
         os.lseek(fd, 0, os.SEEK_SET)
-    return text.decode(errors="replace").strip()
+    kept: list[str] = []
+    below = False
+    for line in text.decode(errors="replace").splitlines():
+        below = (below or _WORKER in line) and bool(line.strip())
+        if line.strip() and not below and not line.startswith("Extension modules"):
+            kept.append(line)
+    return "\n".join(kept)
 
 
 __all__ += ["read_stacks", "shown_call"]

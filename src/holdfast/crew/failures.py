@@ -78,7 +78,9 @@ def lost(told: Told) -> BaseException:
     """The error for a task that finished, and whose result cannot be carried over."""
     from holdfast.errors import ResultLost  # noqa: PLC0415 - only where something failed
 
-    message = f"task {told.task}, {told.function}{told.arguments}, finished in worker process {told.pid}, but {told.lost}"
+    message = (
+        f"task {told.task}, {told.function}{told.arguments}, finished in worker process {told.pid}, but {told.lost}"
+    )
     error = ResultLost(message)
     error.__cause__ = RemoteTraceback(f'\n"""\n{told.traceback}"""')
     return error

@@ -61,6 +61,9 @@ class Ledger:
     """
 
     def __init__(self, context: BaseContext) -> None:
+        # The standard library's module first: where holdfast is installed, loading that one loads ours.
+        import multiprocessing.sharedctypes  # noqa: F401, PLC0415 - see above
+
         self._open(context.RawArray("q", _WORDS + NOTES + (NOTES + _BYTES) // 8))
 
     def _open(self, raw: Any) -> None:  # noqa: ANN401 - a ctypes array

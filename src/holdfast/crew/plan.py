@@ -78,6 +78,7 @@ class Job:
     waiting: Any = ()  # arguments not given to anybody yet: a Line or a Shelf
     ended = False  # no more arguments will come
     given = 0
+    first = 0  # what its first task is called in messages
     credit: int | None = None  # how many more may be given before results are used; None: any number
     cost: float | None = None  # seconds a task, measured
     attempts: dict[int, int] | None = None
@@ -200,6 +201,7 @@ class Plan:
         self._turn = False
         self._most = most
         self._numbers = 0
+        self._serial = 0  # of jobs of one task
 
     def add(self, job: Job) -> None:
         """Take a job."""
@@ -207,6 +209,7 @@ class Plan:
 
     def add_single(self, job: Job, value: Any) -> None:  # noqa: ANN401 - an argument
         """Take a job of one task."""
+        job.first, self._serial = self._serial, self._serial + 1
         self.singles.append(self.piece(job, 0, [value]))
 
     def idle(self) -> bool:

@@ -99,7 +99,13 @@ class Staff:
         with self._lock:
             kit = self._spare.pop() if self._spare else _Kit(self._ours)
         post = worker.Post(
-            number, kit.tasks, self.results, kit.ledger, worker._File(kit.stacks), self._initializer, self._initargs  # noqa: SLF001
+            number,
+            kit.tasks,
+            self.results,
+            kit.ledger,
+            worker._File(kit.stacks),
+            self._initializer,
+            self._initargs,  # noqa: SLF001
         )
         process = self.context.Process(target=worker.main, args=(post,))
         process.name = process.name.replace("Process", self._label)
@@ -253,4 +259,3 @@ def _ended(pidfd: int, timeout: float) -> bool:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(timeout * 1000))
-

@@ -202,7 +202,10 @@ class _Worker:
         words = self._ledger.words
         words[ledger.LAST] = 1
         words[ledger.STATE] = ledger.SENDING
-        _put(self._results, (self._number, batch, 0, bytes([mark]) if mark else None, [result], time.perf_counter() - began))
+        _put(
+            self._results,
+            (self._number, batch, 0, bytes([mark]) if mark else None, [result], time.perf_counter() - began),
+        )
         words[ledger.BASE] = 1
 
     def _one(self, function: Callable[..., Any], call: int, sealed: Any, out: _Outbox) -> bool:  # noqa: ANN401
@@ -226,7 +229,9 @@ class _Worker:
         """Run tasks with plain arguments until the results must be sent, which is false, or the batch ends."""
         results = out.values
         try:
-            noted = _core._run_batch(function, call, values, start, results, self._ledger.whole, ledger.NOTES, out.count)  # noqa: SLF001
+            noted = _core._run_batch(
+                function, call, values, start, results, self._ledger.whole, ledger.NOTES, out.count
+            )  # noqa: SLF001
         except SystemExit:
             out.settle()
             raise

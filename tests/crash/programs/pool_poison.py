@@ -1,0 +1,111 @@
+"""Row 07: exceptions, arguments and results that cannot travel fail their own task; the pool goes on."""
+
+import multiprocessing as mp
+import os
+import threading
+
+import steps
+
+
+class Picky(Exception):
+    """Cannot be unpickled: its arguments are not those of its class."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+class Opens:
+    """Does something while it is unpickled."""
+
+    def __init__(self, what):
+        self.what = what
+
+    def __reduce__(self):
+        return opened, (self.what,)
+
+
+class Closes:
+    """Does something while it is pickled."""
+
+    def __init__(self, what):
+        self.what = what
+
+    def __reduce__(self):
+        return opened, (opened(self.what),)
+
+
+def opened(what):
+    """Raise, exit, die, or nothing."""
+    if what == "raise":
+        raise LookupError("poison")
+    if what == "exit":
+        raise SystemExit(3)
+    if what == "die":
+        os._exit(4)
+    return what
+
+
+def picky(_):
+    """Raise what cannot be rebuilt."""
+    raise Picky("this", "that")
+
+
+def takes(_):
+    """Take anything."""
+    return "taken"
+
+
+def returns(what):
+    """Return what cannot be pickled."""
+    return threading.Lock() if what == "lock" else Closes(what)
+
+
+def gives(what):
+    """Return what cannot be rebuilt."""
+    return Opens(what)
+
+
+def failing(pool, function, argument):
+    """Call and return the exception."""
+    try:
+        value = pool.apply_async(function, (argument,)).get(30)
+    except BaseException as error:
+        return error
+    return AssertionError(f"{function.__name__} returned {value!r}")
+
+
+def main():
+    """Run."""
+    (method,) = steps.begin()
+    with mp.get_context(method).Pool(2) as pool:
+        error = failing(pool, picky, 1)
+        if type(error).__name__ != "Picky" or "this and that" not in str(error) or "in picky" not in str(error.__cause__):
+            return f"exception: {error!r} {error.__cause__}"
+        for what, named in (("raise", "poison"), ("exit", "exit code 3"), ("die", "exit code 4")):
+            error = failing(pool, takes, Opens(what))
+            if named not in str(error):
+                return f"argument that opens with {what}: {error!r}"
+            error = failing(pool, returns, what)
+            if named not in str(error):
+                return f"result that closes with {what}: {error!r}"
+        for what in ("raise", "exit"):
+            if isinstance(error := failing(pool, gives, what), AssertionError):
+                return f"result that opens with {what}: {error!r}"
+        if "cannot" not in str(error := failing(pool, returns, "lock")):
+            return f"lock: {error!r}"
+        if "poison" not in str(error := failing(pool, takes, Closes("raise"))):
+            return f"argument that closes: {error!r}"
+        mixed = pool.map_async(takes, [1, Opens("nothing"), Closes("raise"), 3])
+        try:
+            mixed.get(30)
+        except LookupError:
+            pass
+        else:
+            return "map of a poison has no error"
+        if pool.map(abs, [-1, -2]) != [1, 2]:
+            return "the pool does not go on"
+    return None
+
+
+if __name__ == "__main__":
+    steps.finish(main())
