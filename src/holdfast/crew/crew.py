@@ -448,7 +448,7 @@ class Crew:
 
     def _see_death(self, number: int, calls: Calls) -> None:
         hand = self.plan.hands.get(number)
-        death, words, (marks, values) = self.staff.bury(number)
+        death, words, (marks, values) = self.staff.bury(number, ready=hand is not None and hand.ready)
         if hand is None:
             return
         doomed = self._doomed.pop(number, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import queue
 import select
 import signal
@@ -10,6 +11,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
+from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
 from holdfast.crew import deaths, worker
@@ -42,10 +44,10 @@ class _Kit:
 class _Member:
     """A process, its kit, and what the kernel tells of it."""
 
-    __slots__ = ("kit", "pidfd", "process")
+    __slots__ = ("belongings", "kit", "pidfd", "process")
 
-    def __init__(self, process: Any, kit: _Kit) -> None:  # noqa: ANN401 - of either library
-        self.process, self.kit = process, kit
+    def __init__(self, process: Any, kit: _Kit, belongings: Any) -> None:  # noqa: ANN401 - of either library
+        self.process, self.kit, self.belongings = process, kit, belongings
         self.pidfd = -1
 
 
@@ -98,18 +100,13 @@ class Staff:
         """
         with self._lock:
             kit = self._spare.pop() if self._spare else _Kit(self._ours)
-        post = worker.Post(
-            number,
-            kit.tasks,
-            self.results,
-            kit.ledger,
-            worker._File(kit.stacks),
-            self._initializer,
-            self._initargs,  # noqa: SLF001
-        )
+        belongings: Any = (kit.tasks, self.results, kit.ledger)
+        if self.context.get_start_method() != "fork":
+            belongings = bytes(ForkingPickler.dumps(belongings))
+        post = worker.Post(number, belongings, worker._File(kit.stacks), self._initializer, self._initargs)  # noqa: SLF001
         process = self.context.Process(target=worker.main, args=(post,))
         process.name = process.name.replace("Process", self._label)
-        member = self.members[number] = _Member(process, kit)
+        member = self.members[number] = _Member(process, kit, belongings)
         # Until it has its own answer to an interrupt from the keyboard, the child must not get any.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -201,8 +198,12 @@ class Staff:
         """Whether `gone` has something to tell."""
         return bool(self._gone)
 
-    def bury(self, number: int) -> tuple[Death, list[int], tuple[bytes, list[Any]]]:
+    def bury(self, number: int, *, ready: bool) -> tuple[Death, list[int], tuple[bytes, list[Any]]]:
         """Take leave of a worker that has ended.
+
+        Args:
+            number: which.
+            ready: whether it had started up.
 
         Returns:
             How it ended, its ledger's words and notes.
@@ -210,6 +211,8 @@ class Staff:
         member = self.members.pop(number)
         member.process.join(5.0)
         kit = member.kit
+        if not ready and isinstance(member.belongings, bytes):
+            pickle.loads(member.belongings)  # noqa: S301 - a pickle that nobody loads would keep shared memory
         death = Death(member.process.pid, member.process.exitcode, deaths.read_stacks(kit.stacks))
         words, notes = list(kit.ledger.words), kit.ledger.notes()
         if member.pidfd >= 0:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import faulthandler
 import marshal
 import os
+import pickle
 import signal
 import time
 from contextlib import suppress
@@ -72,17 +73,13 @@ class Post(NamedTuple):
 
     Attributes:
         number: who it is.
-        tasks: its own queue.
-        results: the crew's queue.
-        ledger: its ledger.
+        belongings: its own queue, the crew's queue of results, its ledger; pickled for a worker that is not forked.
         stacks: the file that takes its stacks if it crashes.
         initializer: called first, with `initargs`.
     """
 
     number: int
-    tasks: Any
-    results: Any
-    ledger: Ledger
+    belongings: Any
     stacks: _File
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
@@ -98,16 +95,17 @@ def main(post: Post) -> None:
     # survive. A function, not SIG_IGN, which programs started from here would inherit.
     signal.signal(signal.SIGINT, _leave_to_parent)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    tasks, results, book = pickle.loads(post.belongings) if isinstance(post.belongings, bytes) else post.belongings  # noqa: S301
     with suppress(OSError):
         faulthandler.enable(post.stacks.fd)
     if post.initializer is not None:
         try:
             post.initializer(*post.initargs)
         except Exception as error:  # noqa: BLE001 - it is the user's
-            post.results.put((post.number, INIT_FAILED, 0, None, [tuple(_describe(error))], 0.0))
+            results.put((post.number, INIT_FAILED, 0, None, [tuple(_describe(error))], 0.0))
             return
-    post.results.put((post.number, READY, os.getpid(), None, [], 0.0))
-    worker = _Worker(post)
+    results.put((post.number, READY, os.getpid(), None, [], 0.0))
+    worker = _Worker(post.number, tasks, results, book)
     del post
     worker.serve()
 
@@ -119,10 +117,10 @@ def _leave_to_parent(number: int, frame: object) -> None:
 class _Worker:
     """The loop and what it needs at hand."""
 
-    def __init__(self, post: Post) -> None:
-        self._number = post.number
-        self._tasks, self._results = post.tasks, post.results
-        self._ledger = post.ledger
+    def __init__(self, number: int, tasks: Any, results: Any, book: Ledger) -> None:  # noqa: ANN401 - queues
+        self._number = number
+        self._tasks, self._results = tasks, results
+        self._ledger = book
         self._functions: dict[bytes, Callable[..., Any]] = {}
 
     def serve(self) -> None:
