@@ -305,6 +305,15 @@ class _Sink:
 def _unpack(arena: str, slot: int, generation: int, block: int, tag: int, length: int, /) -> Any:
     """The object that `Parcel._pack` put into a block, which is free then. Raises: HandleGone, UnknownArena."""
 
+def _run_batch(
+    function: Any, how: int, values: list[Any], start: int, results: list[Any], ledger: Any, notes: int, noted: int, /
+) -> bool:
+    """Runs ``values[start:]``, appends to ``results``, notes each in the ledger from note ``noted`` on.
+
+    Ends at the last one, when a result could not be noted, or when the results have waited long enough to be sent;
+    false in the last two cases. Raises: what a task raised, after the results of those before it are appended.
+    """
+
 def release_cache() -> None:
     """Gives the memory that free blocks keep back to the system."""
 

@@ -176,6 +176,41 @@ or not be unpickled here. The message has the type, the text and the remote trac
 **What to do.** Return plain data. An exception class whose `__init__` takes other arguments than it gives to
 `super().__init__()` cannot be unpickled: give it a `__reduce__`.
 
+# HF304: tasks were thrown away
+
+**What happened.** A pool was terminated, by `terminate()` or by the end of its `with` block, while some of its tasks
+had no result. The warning says how many; waiting for the result of such a task raises the error.
+
+**What became of the rest.** Results that had arrived are there.
+
+**What to do.** Get the results inside the block, or end the block with `pool.close()` and `pool.join()`. A
+`ProcessExecutor` finishes what it has accepted when its block is left.
+
+# HF305: a task ran for too long
+
+**What happened.** A task ran for longer than the `timeout` of its executor. Its worker was stopped and another one
+took its place.
+
+**What became of the rest.** Only this task failed; others had not begun in that worker.
+
+**What to do.** Give more time, or smaller tasks. `retries` runs such a task again.
+
+# HF306: a stand-in for an exception
+
+**What happened.** A task raised an exception that could not be pickled in the worker, or not be rebuilt from its
+pickle. This one stands for it: its class has the same name, `original`, `text` and `why` tell more, and its cause
+shows the worker's traceback.
+
+**What to do.** An exception class whose `__init__` takes other arguments than it gives to `super().__init__()` cannot
+be unpickled: give it a `__reduce__`. Catch `holdfast.RemoteError`.
+
+# HF307: no worker could be started
+
+**What happened.** The initializer of an executor's workers raised, so that no task can be run. The cause is what it
+raised.
+
+**What to do.** Mend the initializer. It runs in the worker: what it needs must be importable there.
+
 # HF401: a pickle of an unknown arena
 
 **What happened.** A pickled lock, value or event was loaded, but the shared memory in which it lives (the arena of

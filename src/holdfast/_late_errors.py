@@ -24,6 +24,13 @@ class WorkerDied(HoldfastError, BrokenExecutor):
     arguments: str = ""
 
 
+class InitializerFailed(HoldfastError, BrokenExecutor):
+    """The initializer of an executor's workers raised, so that no task can be run."""
+
+    __module__ = "holdfast.errors"
+    code = "HF307"
+
+
 class ResultTimeout(HoldfastError, MultiprocessingTimeout, TimeoutError):
     """A result did not arrive within the timeout; the process is still working on it."""
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from types import FrameType
 
-    from holdfast._late_errors import ResultTimeout, ShutDown, WorkerDied
+    from holdfast._late_errors import InitializerFailed, ResultTimeout, ShutDown, WorkerDied
 
     CODES: dict[str, type[HoldfastError | HoldfastWarning]]
 
@@ -42,6 +42,7 @@ __all__ = [
     "HandleGone",
     "HoldfastError",
     "HoldfastWarning",
+    "InitializerFailed",
     "ItemsBroken",
     "LayoutMismatch",
     "LostUpdate",
@@ -332,7 +333,7 @@ class BadCommand(HoldfastError, ValueError):
 _EARLY = [c for c in list(globals().values()) if isinstance(c, type) and issubclass(c, _Coded) and c.code]
 _WARNINGS: dict[str, type[HoldfastWarning]] = {c.code: c for c in _EARLY if issubclass(c, HoldfastWarning)}
 _ERRORS: dict[str, type[HoldfastError]] = {c.code: c for c in _EARLY if issubclass(c, HoldfastError)}
-_LATE = ("WorkerDied", "ResultTimeout", "ShutDown")
+_LATE = ("InitializerFailed", "WorkerDied", "ResultTimeout", "ShutDown")
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - classes and a table

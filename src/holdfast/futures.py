@@ -5,8 +5,8 @@
     submit() ─▶ future (pending) ─given to a worker─▶ (running) ─▶ result, exception, WorkerDied; cancel() stops it
     shutdown() ─▶ what was accepted is finished ─▶ workers end
 
-The executor never breaks because a worker died: that task fails with `WorkerDied`, which is a ``BrokenProcessPool`` here,
-and the others go on. It breaks only if no worker can be started.
+The executor never breaks because a worker died: that task fails with `WorkerDied`, which is a ``BrokenProcessPool``
+here, and the others go on. It breaks only if no worker can be started.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from holdfast.crew import cargo
 from holdfast.crew.crew import OPEN, TERMINATED, Crew
 from holdfast.crew.failures import Told, opened, rebuilt
 from holdfast.crew.plan import Job
-from holdfast.errors import HoldfastError, WorkerDied
+from holdfast.errors import InitializerFailed, WorkerDied
 from holdfast.pool_results import Stream
 
 if TYPE_CHECKING:
@@ -44,21 +44,21 @@ class ExecutorWorkerDied(WorkerDied, _std.BrokenProcessPool):
     code = "HF301"
 
 
-class InitializerFailed(HoldfastError, _std.BrokenProcessPool):
+class NoWorkers(InitializerFailed, _std.BrokenProcessPool):
     """The initializer of an executor's workers raised, so that there are none."""
 
     code = "HF307"
 
 
 def _error_of(told: Told) -> BaseException:
-    error = rebuilt(told, _std._RemoteTraceback)  # type: ignore[attr-defined]  # noqa: SLF001 - shown as ever
+    error = rebuilt(told, _std._RemoteTraceback)  # noqa: SLF001 - shown as ever
     if told.lost:
         error.add_note(f"[HF303] the task finished, but {told.lost}")
     return error
 
 
 def _no_workers(error: BaseException) -> BaseException:
-    failed = InitializerFailed(f"the initializer raised {type(error).__name__}: {error}; no task can be run")
+    failed = NoWorkers(f"the initializer raised {type(error).__name__}: {error}; no task can be run")
     failed.__cause__ = error
     return failed
 
@@ -274,7 +274,7 @@ class ProcessExecutor(Executor):
             iterables: its arguments.
             timeout: seconds from now in which a result must be there.
             chunksize: calls that are sent to a worker together.
-            buffersize: how many calls may be under way before their results are used; without it, all.
+            buffersize: how many calls (a number of items) may be under way before their results are used; without it, all.
 
         Raises:
             ValueError: a number is less than one.
@@ -318,8 +318,8 @@ class ProcessExecutor(Executor):
             crew.join()
 
 
-class DropInExecutor(ProcessExecutor, _std.ProcessPoolExecutor):
-    """What ``ProcessPoolExecutor()`` makes where holdfast is installed: ``cancel()`` leaves what runs, as documented."""
+class DropInExecutor(ProcessExecutor, _std.ProcessPoolExecutor):  # type: ignore[misc]
+    """What ``ProcessPoolExecutor()`` makes where holdfast is installed; ``cancel()`` leaves what runs, as ever."""
 
     _stops = False
 
@@ -347,7 +347,7 @@ def _check_numbers(count: int, initializer: object, most: int | None) -> None:
     if initializer is not None and not callable(initializer):
         message = "initializer must be a callable"
         raise TypeError(message)
-    if most is not None and not isinstance(most, int):
+    if most is not None and type(most) is not int:
         message = "max_tasks_per_child must be an integer"
         raise TypeError(message)
     if most is not None and most <= 0:
@@ -384,4 +384,4 @@ def _results(crew: Crew, job: Stream, rounds: Iterator[Any], given: int, end: fl
         crew.abandon(job)
 
 
-__all__ += ["ExecutorWorkerDied", "InitializerFailed"]
+__all__ += ["ExecutorWorkerDied", "NoWorkers"]

@@ -1,7 +1,7 @@
 """Pools: the standard library's contract, by workers that may die.
 
-Whatever ends a worker, only the task that it ran fails, with `WorkerDied`; what had not begun goes to others, and another
-worker takes the place. A task that began is never run twice. ``crew`` has the workings.
+Whatever ends a worker, only the task that it ran fails, with `WorkerDied`; what had not begun goes to others, and
+another worker takes the place. A task that began is never run twice. ``crew`` has the workings.
 """
 
 from __future__ import annotations
@@ -68,16 +68,14 @@ class Pool(_std.Pool):
         from holdfast.context import _default_context  # noqa: PLC0415 - contexts make pools, and the other way round
 
         chosen = _default_context.get_context() if context is None else context
-        count = (chosen.cpu_count() or 1) if processes is None else processes
+        count = chosen.cpu_count() if processes is None else processes
         if count < 1:
             message = "Number of processes must be at least 1"
             raise ValueError(message)
-        if maxtasksperchild is not None and (not isinstance(maxtasksperchild, int) or maxtasksperchild <= 0):
+        if maxtasksperchild is not None and (type(maxtasksperchild) is not int or maxtasksperchild <= 0):
             message = "maxtasksperchild must be a positive int or None"
             raise ValueError(message)
-        if initializer is not None and not callable(initializer):
-            message = "initializer must be a callable"
-            raise TypeError(message)
+        _check_callable(initializer)
         self._ctx = chosen
         self._crew: Crew = Crew(chosen, count, initializer, initargs, maxtasksperchild)
         self._terminate = util.Finalize(self, self._crew.terminate, exitpriority=15)
@@ -86,8 +84,8 @@ class Pool(_std.Pool):
         crew: Crew | None = self.__dict__.get("_crew")
         if crew is None or crew.pid != os.getpid():
             return
-        if self._state == _std.RUN:  # type: ignore[attr-defined]
-            warnings.warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self)
+        if self._state == _std.RUN:
+            warnings.warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, stacklevel=2, source=self)
             self._terminate()
 
     def __repr__(self) -> str:
@@ -131,7 +129,7 @@ class Pool(_std.Pool):
         """
         return self.apply_async(func, args, kwds).get()
 
-    def apply_async(  # type: ignore[override]
+    def apply_async(
         self,
         func: Callable[..., Any],
         args: Iterable[Any] = (),
@@ -196,7 +194,7 @@ class Pool(_std.Pool):
         """
         return self._map(func, iterable, chunksize, callback, error_callback, 0)
 
-    def starmap_async(  # type: ignore[override]
+    def starmap_async(
         self,
         func: Callable[..., Any],
         iterable: Iterable[Iterable[Any]],
@@ -306,7 +304,7 @@ class Pool(_std.Pool):
             from holdfast import errors  # noqa: PLC0415 - only where something was lost
 
             message = (
-                f"leaving the pool's with block threw away {dropped} tasks without a result; get() their results before, "
+                f"leaving the pool's with block threw away {dropped} tasks without a result; get() them before, "
                 "or call close() and join()"
             )
             errors.warn("HF304", message, tasks=dropped)
@@ -318,6 +316,12 @@ def _sealed(func: Callable[..., Any]) -> tuple[Any, bool]:
         return cargo.seal_function(func)
     except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
         return error, False
+
+
+def _check_callable(initializer: object) -> None:
+    if initializer is not None and not callable(initializer):
+        message = "initializer must be a callable"
+        raise TypeError(message)
 
 
 def _name(func: object) -> str:

@@ -28,7 +28,7 @@ _WORTH_WAITING = 0.001  # seconds in which arguments are collected before they a
 __all__ = ["AsyncResult", "EncodingError", "IMapIterator", "IMapUnorderedIterator", "MapResult"]
 
 
-class EncodingError(ResultLost, _std.MaybeEncodingError):
+class EncodingError(ResultLost, _std.MaybeEncodingError):  # type: ignore[name-defined,misc]
     """A task finished, but its result could not be pickled; as the standard library's error of that name."""
 
     code = "HF303"
@@ -229,7 +229,7 @@ class Stream(Job):
             self._condition.notify_all()
 
     def take(self, timeout: float | None) -> tuple[bool, Any]:
-        """The next result, as success and value.
+        """The next result, as success and value; waits for at most `timeout` seconds.
 
         Raises:
             StopIteration: there are no more.
@@ -254,10 +254,9 @@ class Stream(Job):
 
     def _next(self) -> tuple[bool, Any] | None:
         found: tuple[bool, Any] | None
-        if self._ordered:
-            found = self._ready.pop(self.used, None)
-        else:
-            found = self._ready.popleft() if self._ready else None
+        if not self._ready:
+            return None
+        found = self._ready.pop(self.used, None) if self._ordered else self._ready.popleft()
         if found is not None:
             self.used += 1
             if self.used & 15 == 0:

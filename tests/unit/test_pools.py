@@ -282,7 +282,7 @@ def test_executor_worker_dies_others_finish_and_error_is_a_broken_pool(context):
 
 
 def test_executor_initializer_that_raises_breaks_it_with_the_reason(context):
-    from holdfast.futures import InitializerFailed
+    from holdfast.errors import InitializerFailed
 
     with ProcessExecutor(2, context, initializer=fail, initargs=(1,)) as executor:
         with pytest.raises(InitializerFailed) as caught:

@@ -95,7 +95,7 @@ impl Ledger {
             }
             if kind == &raw mut ffi::PyFloat_Type {
                 let bits = ffi::PyFloat_AsDouble(result).to_bits();
-                return self.note_number(index, bits.cast_signed(), FLOAT);
+                return self.note_number(index, i64::from_ne_bytes(bits.to_ne_bytes()), FLOAT);
             }
             if result == ffi::Py_None() {
                 return self.note_number(index, 0, NONE);
@@ -105,7 +105,11 @@ impl Ledger {
             }
             if kind == &raw mut ffi::PyBytes_Type {
                 let at = ffi::PyBytes_AsString(result).cast::<u8>();
-                return self.note_bytes(index, core::slice::from_raw_parts(at, ffi::PyBytes_Size(result) as usize), RAW);
+                return self.note_bytes(
+                    index,
+                    core::slice::from_raw_parts(at, ffi::PyBytes_Size(result) as usize),
+                    RAW,
+                );
             }
             if kind == &raw mut ffi::PyUnicode_Type {
                 let mut len: ffi::Py_ssize_t = 0;

@@ -6,8 +6,8 @@
 
 mod awaiting;
 mod barrier;
-mod batch;
 mod base;
+mod batch;
 mod condition;
 mod event;
 mod functions;

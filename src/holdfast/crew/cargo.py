@@ -1,8 +1,8 @@
 """Pickling what goes to a worker and comes back, so that an object that cannot travel harms only its own task.
 
-Plain values (numbers, texts, flat tuples of them) go as they are, many in one message. Everything else is sealed: pickled
-by itself and opened by itself, so that what raises, exits or crashes in between belongs to one task. Big buffers stay
-outside of the pickle and take the queue's short way.
+Plain values (numbers, texts, flat tuples of them) go as they are, many in one message. Everything else is sealed:
+pickled by itself and opened by itself, so that what raises, exits or crashes in between belongs to one task. Big
+buffers stay outside of the pickle and take the queue's short way.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def seal(obj: object) -> bytes | Sealed:
 def _by_value(obj: object) -> bytes | None:
     """Lambdas, closures and what a notebook defines: cloudpickle's work, where it is installed."""
     try:
-        import cloudpickle  # noqa: PLC0415 - optional
+        import cloudpickle  # type: ignore[import-untyped]  # noqa: PLC0415 - optional
     except ImportError:
         return None
     file = io.BytesIO()

@@ -359,7 +359,7 @@ class Crew:
                     self._take_in(message, calls)
             for number in gone:
                 self._see_death(number, calls)
-            self._see_deadlines(calls)
+            self._see_deadlines()
             self._hand_out(calls)
             missing = len(self.plan.hands) < self._wanted()
         messages.clear()
@@ -440,7 +440,9 @@ class Crew:
                     if self.plan.retry(job, begin + offset, value):
                         told[offset] = worker.SKIPPED
                     shown = deaths.shown_call(job.call, value)
-                    values[offset] = Told(*values[offset][:6], job.name, job.first + begin + offset, shown, pid)
+                    values[offset] = Told(*values[offset])._replace(
+                        function=job.name, task=job.first + begin + offset, arguments=shown, pid=pid
+                    )
             marks = bytes(told)
         calls.append(partial(job.deliver, begin, marks, values))
 
@@ -467,7 +469,8 @@ class Crew:
             self._false_starts += 1
             if self._false_starts >= _FALSE_STARTS and self.broken is None:
                 kind = self._died or _worker_died()
-                message = f"{_FALSE_STARTS} workers in a row ended before they were ready; the last one (pid {death.pid}) {death.how()}"
+                last = f"the last one (pid {death.pid}) {death.how()}"
+                message = f"{_FALSE_STARTS} workers in a row ended before they were ready; {last}"
                 self._break(kind(message, pid=death.pid, exitcode=death.exitcode, signal=death.signal), calls)
 
     def _lose(
@@ -498,7 +501,7 @@ class Crew:
             death.memory = now[0]
         self._memory = now
 
-    def _see_deadlines(self, calls: Calls) -> None:
+    def _see_deadlines(self) -> None:
         now = time.monotonic()
         for hand in list(self.plan.hands.values()):
             doomed = self._doomed.get(hand.number)
@@ -675,7 +678,7 @@ def _shielded(call: Callable[[], object]) -> None:
 def _rebuilt(failure: worker.Failure) -> BaseException:
     from holdfast.crew.failures import rebuilt  # noqa: PLC0415 - only where something failed
 
-    return rebuilt(Told(*failure))
+    return rebuilt(Told(failure.body, failure.name, failure.text, failure.traceback))
 
 
 def _terminated() -> BaseException:

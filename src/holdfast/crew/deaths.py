@@ -97,7 +97,7 @@ class Death:
             kind: the class of the error.
         """
         if kind is None:
-            from holdfast.errors import WorkerDied as kind  # type: ignore[assignment]  # noqa: N813, PLC0415 - late
+            from holdfast.errors import WorkerDied as kind  # noqa: N813, PLC0415 - late
         doing = "while it sent the result of" if sending else "while it ran"
         lines = [f"worker process (pid {self.pid}) {self.how()} {doing} task {index}: {what}{arguments}"]
         if self.stacks:

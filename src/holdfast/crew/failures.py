@@ -1,7 +1,7 @@
 """From what a worker told of a failed task to the exception that the caller gets.
 
-The exception is the original one where it can be rebuilt, else a stand-in of the same name. Its cause shows the worker's
-traceback, the user's frames first, and a note names the task.
+The exception is the original one where it can be rebuilt, else a stand-in of the same name. Its cause shows the
+worker's traceback, the user's frames first, and a note names the task.
 """
 
 from __future__ import annotations

@@ -108,15 +108,26 @@ class Job:
             start: number of the first one's task.
             marks: one for each value, see `worker`; None if all are plain.
             values: the results.
+
+        Raises:
+            NotImplementedError: each kind of job has its own way.
         """
         raise NotImplementedError
 
     def fail(self, index: int, error: BaseException) -> None:
-        """Take in how a task failed."""
+        """Take in how a task failed.
+
+        Raises:
+            NotImplementedError: as `deliver`.
+        """
         raise NotImplementedError
 
     def end(self, error: BaseException) -> None:
-        """Take in that nothing more will come, and why."""
+        """Take in that nothing more will come, and why.
+
+        Raises:
+            NotImplementedError: as `deliver`.
+        """
         raise NotImplementedError
 
     def cut(self, hands: int) -> list[Any]:
@@ -126,7 +137,7 @@ class Job:
         if self.credit is not None:
             count = min(count, self.credit)
             self.credit -= count
-        taken = waiting.take(count)
+        taken: list[Any] = waiting.take(count)
         self.given += len(taken)
         return taken
 
@@ -135,10 +146,7 @@ class Job:
             return 1
         if self.chunk > 0:
             return self.chunk
-        if self.cost is None:
-            worth = 1
-        else:
-            worth = max(1, min(_LARGEST, int(_WORTHWHILE / max(self.cost, 1e-9))))
+        worth = 1 if self.cost is None else max(1, min(_LARGEST, int(_WORTHWHILE / max(self.cost, 1e-9))))
         if self.chunk == 0:
             return worth
         share = -(-left // (hands * 4))

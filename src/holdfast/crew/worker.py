@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast import _core
 from holdfast.crew import cargo, ledger
-from holdfast.crew.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
+
+    from holdfast.crew.ledger import Ledger
 
 __all__ = ["FAILED", "INIT_FAILED", "PLAIN", "READY", "SEALED", "SKIPPED", "Failure", "Post", "main"]
 
@@ -227,9 +228,9 @@ class _Worker:
         """Run tasks with plain arguments until the results must be sent, which is false, or the batch ends."""
         results = out.values
         try:
-            noted = _core._run_batch(
+            noted = _core._run_batch(  # noqa: SLF001 - the core's half of this
                 function, call, values, start, results, self._ledger.whole, ledger.NOTES, out.count
-            )  # noqa: SLF001
+            )
         except SystemExit:
             out.settle()
             raise

@@ -79,7 +79,11 @@ def main():
     (method,) = steps.begin()
     with mp.get_context(method).Pool(2) as pool:
         error = failing(pool, picky, 1)
-        if type(error).__name__ != "Picky" or "this and that" not in str(error) or "in picky" not in str(error.__cause__):
+        if (
+            type(error).__name__ != "Picky"
+            or "this and that" not in str(error)
+            or "in picky" not in str(error.__cause__)
+        ):
             return f"exception: {error!r} {error.__cause__}"
         for what, named in (("raise", "poison"), ("exit", "exit code 3"), ("die", "exit code 4")):
             error = failing(pool, takes, Opens(what))
