@@ -42,7 +42,20 @@ def suite_modules() -> list[str]:
             names.extend(
                 f"{own}.{found.name}" for found in pkgutil.iter_modules(paths) if found.name.startswith("test_")
             )
-    return [*names, "test.test_multiprocessing_main_handling"]
+    return [*names, "test.test_multiprocessing_main_handling", *executor_modules()]
+
+
+def executor_modules() -> list[str]:
+    """Return the modules of the executors' suite: one, or a package of them in newer versions."""
+    name = "test.test_concurrent_futures"
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError:  # this interpreter is installed without it
+        return []
+    paths = getattr(module, "__path__", None)
+    if paths is None:
+        return [name]
+    return [f"{name}.{found.name}" for found in pkgutil.iter_modules(paths) if found.name.startswith("test_")]
 
 
 def flatten(suite: unittest.TestSuite) -> list[unittest.TestCase]:
@@ -62,6 +75,8 @@ def list_classes(out: TextIO) -> None:
         module = importlib.import_module(name)
         loader = unittest.TestLoader()
         for attribute, value in sorted(vars(module).items()):
+            if name.startswith("test.test_concurrent_futures") and "Process" not in attribute:
+                continue  # executors of threads are not ours
             if isinstance(value, type) and issubclass(value, unittest.TestCase) and value.__module__ == name:
                 tests = list(loader.getTestCaseNames(value))
                 if tests:

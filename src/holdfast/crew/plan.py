@@ -150,7 +150,9 @@ class Job:
         if self.chunk == 0:
             return worth
         share = -(-left // (hands * 4))
-        return max(share, worth) if self.cost is not None and self.cost * share < _WORTHWHILE else share
+        if self.cost is None:
+            return share
+        return max(share, min(worth, -(-left // hands)))  # fewer and larger ones while tasks are small
 
 
 class Batch:
