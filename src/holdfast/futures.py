@@ -18,15 +18,16 @@ import time
 import weakref
 from concurrent.futures import Executor, Future
 from concurrent.futures import process as _std
+from concurrent.futures._base import LOGGER
 from itertools import islice
 from multiprocessing import TimeoutError as _Timeout
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast.crew import cargo
 from holdfast.crew.crew import OPEN, TERMINATED, Crew
-from holdfast.crew.failures import Told, opened, rebuilt
+from holdfast.crew.failures import Told, lost, opened, rebuilt
 from holdfast.crew.plan import Job
-from holdfast.errors import InitializerFailed, WorkerDied
+from holdfast.errors import InitializerFailed, ResultLost, WorkerDied
 from holdfast.pool_results import Stream
 
 if TYPE_CHECKING:
@@ -50,7 +51,33 @@ class NoWorkers(InitializerFailed, _std.BrokenProcessPool):
     code = "HF307"
 
 
+class ExecutorResultLost(ResultLost, _std.BrokenProcessPool):
+    """A task finished, but its result cannot be rebuilt here; the executor goes on."""
+
+    code = "HF303"
+
+
+class _Logged:
+    """An initializer whose failure is logged where it happens, as the standard library does.
+
+    Args:
+        initializer: the users'.
+    """
+
+    def __init__(self, initializer: Callable[..., object]) -> None:
+        self._initializer = initializer
+
+    def __call__(self, *args: object) -> None:
+        try:
+            self._initializer(*args)
+        except BaseException:
+            LOGGER.critical("Exception in initializer:", exc_info=True)
+            raise
+
+
 def _error_of(told: Told) -> BaseException:
+    if told.lost and told.body is None:
+        return lost(told, ExecutorResultLost)
     error = rebuilt(told, _std._RemoteTraceback)  # noqa: SLF001 - shown as ever
     if told.lost:
         error.add_note(f"[HF303] the task finished, but {told.lost}")
@@ -202,7 +229,7 @@ class ProcessExecutor(Executor):
         self._crew = Crew(
             context,
             count,
-            initializer,
+            None if initializer is None else _Logged(initializer),
             initargs,
             max_tasks_per_child,
             lazy=True,
@@ -221,6 +248,14 @@ class ProcessExecutor(Executor):
     @property
     def _processes(self) -> dict[int, Any]:
         return {process.pid: process for process in self._crew.staff.processes()}
+
+    @property
+    def _broken(self) -> str | bool:
+        return False if self._crew.broken is None else str(self._crew.broken)
+
+    @property
+    def _executor_manager_thread(self) -> threading.Thread:
+        return self._crew.pump
 
     def _check_open(self) -> None:
         crew = self._crew
@@ -332,8 +367,14 @@ class DropInExecutor(ProcessExecutor, _std.ProcessPoolExecutor):  # type: ignore
         *,
         max_tasks_per_child: int | None = None,
     ) -> None:
-        if mp_context is None and max_tasks_per_child is not None:
-            mp_context = multiprocessing.get_context("spawn")  # as documented
+        if max_tasks_per_child is not None:
+            if mp_context is None:
+                mp_context = multiprocessing.get_context("spawn")  # as documented
+            elif mp_context.get_start_method(allow_none=False) == "fork":
+                message = (
+                    "max_tasks_per_child is incompatible with the fork multiprocessing start method; supply another"
+                )
+                raise ValueError(message)
         super().__init__(max_workers, mp_context, initializer, initargs, max_tasks_per_child=max_tasks_per_child)
 
 
@@ -378,10 +419,11 @@ def _results(crew: Crew, job: Stream, rounds: Iterator[Any], given: int, end: fl
                 crew.feed(job, more, credit=None, ended=not more)
             if not success:
                 raise value
-            yield value
-            value = None
+            held = [value]
+            del value
+            yield held.pop()  # and keep nothing of it
     finally:
         crew.abandon(job)
 
 
-__all__ += ["ExecutorWorkerDied", "NoWorkers"]
+__all__ += ["ExecutorWorkerDied", "ExecutorResultLost", "NoWorkers"]

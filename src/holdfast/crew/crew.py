@@ -97,10 +97,10 @@ class Crew:
         self.staff = Staff(context, label, initializer, tuple(initargs))
         self._results = self.staff.results
         self._memory = deaths.oom_kills()
-        self._pump_thread = threading.Thread(target=self._pump, name="holdfast-pool-pump", daemon=True)
+        self.pump = threading.Thread(target=self._run, name="holdfast-pool-pump", daemon=True)
         if not lazy:
             self.refill()
-        self._pump_thread.start()
+        self.pump.start()
 
     # called by the fronts
 
@@ -119,7 +119,7 @@ class Crew:
             else:
                 self.plan.add(job)
                 if self._lazy:
-                    self._need_more()
+                    self._need_more(calls)
                 self._hand_out(calls)
         for call in calls:
             call()
@@ -140,7 +140,7 @@ class Crew:
         with self.lock:
             self._sort_inbox(calls)
             if self._lazy:
-                self._need_more()
+                self._need_more(calls)
             self._hand_out(calls)
         for call in calls:
             call()
@@ -250,9 +250,9 @@ class Crew:
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until all workers have ended; false if they had not after `timeout` seconds."""
-        if threading.current_thread() is not self._pump_thread and os.getpid() == self.pid:
-            self._pump_thread.join(timeout)
-            return not self._pump_thread.is_alive()
+        if threading.current_thread() is not self.pump and os.getpid() == self.pid:
+            self.pump.join(timeout)
+            return not self.pump.is_alive()
         return True
 
     def wake(self) -> None:
@@ -323,20 +323,21 @@ class Crew:
     def _all_busy(self) -> bool:
         return all(hand.batches for hand in self.plan.hands.values())
 
-    def _need_more(self) -> None:
+    def _need_more(self, calls: Calls) -> None:
         """Start a worker for a job, if all that there are have something to do."""
         if len(self.plan.hands) < self.workers and self._all_busy():
             hand = Hand(self.staff.next_number())
             self.plan.hands[hand.number] = hand
             try:
                 self.staff.start(hand.number)
-            except BaseException:
+            except Exception as error:  # noqa: BLE001 - a limit of the system, or arguments that cannot be pickled
                 self.plan.hands.pop(hand.number, None)
-                raise
+                if not self.plan.hands:
+                    self._break(error, calls)
 
     # the pump
 
-    def _pump(self) -> None:
+    def _run(self) -> None:
         try:
             while not self._round():
                 pass
@@ -366,9 +367,11 @@ class Crew:
         message = None
         while self._later:
             calls.append(self._later.popleft())
+        call = None
         for call in calls:
             _shielded(call)
         calls.clear()
+        del call
         if missing:
             self._refill_or_break()
         with self.lock:

@@ -6,6 +6,7 @@ worker's traceback, the user's frames first, and a note names the task.
 
 from __future__ import annotations
 
+import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast.crew import cargo, worker
@@ -14,7 +15,7 @@ from holdfast.outcome import RemoteTraceback
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from holdfast.errors import RemoteError
+    from holdfast.errors import RemoteError, ResultLost
 
 __all__ = ["Told", "opened", "rebuilt"]
 
@@ -74,10 +75,11 @@ def _reduced(error: RemoteError) -> tuple[Any, ...]:
     return stand_in, (error.original, error.text, error.why)
 
 
-def lost(told: Told) -> BaseException:
-    """The error for a task that finished, and whose result cannot be carried over."""
-    from holdfast.errors import ResultLost  # noqa: PLC0415 - only where something failed
-
+def lost(told: Told, kind: type[ResultLost] | None = None) -> BaseException:
+    """The error, of a class of its own if one is given, for a task whose result cannot be carried over."""
+    if kind is None:
+        from holdfast.errors import ResultLost as kind  # noqa: N813, PLC0415 - only where something failed
+    assert kind is not None  # noqa: S101 - see above
     message = (
         f"task {told.task}, {told.function}{told.arguments}, finished in worker process {told.pid}, but {told.lost}"
     )
@@ -100,7 +102,8 @@ def opened(start: int, marks: bytes, values: list[Any]) -> Iterator[tuple[int, i
                 result = cargo.open_sealed(value)
             except BaseException as error:  # noqa: BLE001 - a user's __setstate__ may raise or exit
                 why = f"its result cannot be rebuilt here: {type(error).__name__}: {error}"
-                yield index, worker.FAILED, Told(None, type(error).__name__, str(error), "", why, "", "task", index)
+                text = "".join(traceback.format_exception(error))
+                yield index, worker.FAILED, Told(None, type(error).__name__, str(error), text, why, "", "task", index)
                 continue
             yield index, worker.PLAIN, result
         elif mark == worker.FAILED:

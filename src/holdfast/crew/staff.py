@@ -98,6 +98,10 @@ class Staff:
         Raises:
             TooManyProcesses: the system refuses another process.
         """
+        if self._watch is None:
+            watch = threading.Thread(target=self._look, name="holdfast-pool-watch", daemon=True)
+            watch.start()
+            self._watch = watch
         with self._lock:
             kit = self._spare.pop() if self._spare else _Kit(self._ours)
         belongings: Any = (kit.tasks, self.results, kit.ledger)
@@ -122,9 +126,6 @@ class Staff:
             self._poll.register(member.pidfd, select.EPOLLIN)
         if member.pidfd < 0:
             self._report(number)
-        if self._watch is None:
-            self._watch = threading.Thread(target=self._look, name="holdfast-pool-watch", daemon=True)
-            self._watch.start()
 
     def processes(self) -> list[Any]:
         """The worker processes."""
