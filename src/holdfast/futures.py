@@ -309,7 +309,7 @@ class ProcessExecutor(Executor):
             iterables: its arguments.
             timeout: seconds from now in which a result must be there.
             chunksize: calls that are sent to a worker together.
-            buffersize: how many calls (a number of items) may be under way before their results are used; without it, all.
+            buffersize: how many calls (items) may be under way before their results are used; without it, all.
 
         Raises:
             ValueError: a number is less than one.
@@ -426,4 +426,4 @@ def _results(crew: Crew, job: Stream, rounds: Iterator[Any], given: int, end: fl
         crew.abandon(job)
 
 
-__all__ += ["ExecutorWorkerDied", "ExecutorResultLost", "NoWorkers"]
+__all__ += ["ExecutorResultLost", "ExecutorWorkerDied", "NoWorkers"]

@@ -7,7 +7,6 @@ import time
 from _thread import allocate_lock
 from collections import deque
 from functools import partial
-from itertools import islice
 from multiprocessing import TimeoutError as _Timeout
 from multiprocessing import pool as _std
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from holdfast.crew.crew import Crew
 
 _LONGEST = threading.TIMEOUT_MAX
-_QUICK = (type(iter([])), type(iter(())), type(iter(range(0))))  # give their arguments at once
 _WORTH_WAITING = 0.001  # seconds in which arguments are collected before they are given
 
 __all__ = ["AsyncResult", "EncodingError", "IMapIterator", "IMapUnorderedIterator", "MapResult"]
@@ -364,10 +362,7 @@ def _feed(crew: Crew, stream: Stream, values: Iterator[Any], window: int) -> Non
         batch: list[Any] = []
         until = time.perf_counter() + _WORTH_WAITING
         try:
-            if isinstance(values, _QUICK):
-                batch += islice(values, room)
-                more = bool(batch)
-            while more and len(batch) < room and not (batch and time.perf_counter() > until):
+            while len(batch) < room and not (batch and time.perf_counter() > until):
                 batch.append(next(values))
         except StopIteration:
             more = False

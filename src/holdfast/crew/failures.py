@@ -77,13 +77,11 @@ def _reduced(error: RemoteError) -> tuple[Any, ...]:
 
 def lost(told: Told, kind: type[ResultLost] | None = None) -> BaseException:
     """The error, of a class of its own if one is given, for a task whose result cannot be carried over."""
-    if kind is None:
-        from holdfast.errors import ResultLost as kind  # noqa: N813, PLC0415 - only where something failed
-    assert kind is not None  # noqa: S101 - see above
-    message = (
-        f"task {told.task}, {told.function}{told.arguments}, finished in worker process {told.pid}, but {told.lost}"
-    )
-    error = ResultLost(message)
+    from holdfast import errors  # noqa: PLC0415 - only where something failed
+
+    where = f" in worker process {told.pid}" if told.pid else ""
+    message = f"task {told.task}, {told.function}{told.arguments}, finished{where}, but {told.lost}"
+    error = (kind or errors.ResultLost)(message)
     error.__cause__ = RemoteTraceback(f'\n"""\n{told.traceback}"""')
     return error
 

@@ -9,7 +9,8 @@ def initialize(counter):
     """Count, and raise."""
     with counter.get_lock():
         counter.value += 1
-    raise LookupError("no such thing")
+    message = "no such thing"
+    raise LookupError(message)
 
 
 def main():

@@ -4,6 +4,7 @@ import multiprocessing as mp
 import os
 import signal
 import time
+from pathlib import Path
 
 import steps
 
@@ -48,8 +49,7 @@ def main():
 def running(pid):
     """Whether a process runs and is no zombie."""
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+        return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
 

@@ -11,7 +11,7 @@ class Picky(Exception):
     """Cannot be unpickled: its arguments are not those of its class."""
 
     def __init__(self, one, two):
-        super().__init__(f"{one} and {two}")
+        super().__init__(one + " and " + two)
 
 
 class Opens:
@@ -37,7 +37,7 @@ class Closes:
 def opened(what):
     """Raise, exit, die, or nothing."""
     if what == "raise":
-        raise LookupError("poison")
+        raise LookupError(["poison"])
     if what == "exit":
         raise SystemExit(3)
     if what == "die":
@@ -74,41 +74,39 @@ def failing(pool, function, argument):
     return AssertionError(f"{function.__name__} returned {value!r}")
 
 
+def problems(pool):
+    """Yield what is wrong."""
+    error = failing(pool, picky, 1)
+    told = f"{error} {error.__cause__}"
+    if type(error).__name__ != "Picky" or "this and that" not in told or "in picky" not in told:
+        yield f"exception: {error!r} {error.__cause__}"
+    for what, named in (("raise", "poison"), ("exit", "exit code 3"), ("die", "exit code 4")):
+        if named not in str(error := failing(pool, takes, Opens(what))):
+            yield f"argument that opens with {what}: {error!r}"
+        if named not in str(error := failing(pool, returns, what)):
+            yield f"result that closes with {what}: {error!r}"
+    for what in ("raise", "exit"):
+        if isinstance(error := failing(pool, gives, what), AssertionError):
+            yield f"result that opens with {what}: {error!r}"
+    if "cannot" not in str(error := failing(pool, returns, "lock")):
+        yield f"lock: {error!r}"
+    if "poison" not in str(error := failing(pool, takes, Closes("raise"))):
+        yield f"argument that closes: {error!r}"
+    try:
+        pool.map_async(takes, [1, Opens("nothing"), Closes("raise"), 3]).get(30)
+    except LookupError:
+        pass
+    else:
+        yield "map of a poison has no error"
+    if pool.map(abs, [-1, -2]) != [1, 2]:
+        yield "the pool does not go on"
+
+
 def main():
     """Run."""
     (method,) = steps.begin()
     with mp.get_context(method).Pool(2) as pool:
-        error = failing(pool, picky, 1)
-        if (
-            type(error).__name__ != "Picky"
-            or "this and that" not in str(error)
-            or "in picky" not in str(error.__cause__)
-        ):
-            return f"exception: {error!r} {error.__cause__}"
-        for what, named in (("raise", "poison"), ("exit", "exit code 3"), ("die", "exit code 4")):
-            error = failing(pool, takes, Opens(what))
-            if named not in str(error):
-                return f"argument that opens with {what}: {error!r}"
-            error = failing(pool, returns, what)
-            if named not in str(error):
-                return f"result that closes with {what}: {error!r}"
-        for what in ("raise", "exit"):
-            if isinstance(error := failing(pool, gives, what), AssertionError):
-                return f"result that opens with {what}: {error!r}"
-        if "cannot" not in str(error := failing(pool, returns, "lock")):
-            return f"lock: {error!r}"
-        if "poison" not in str(error := failing(pool, takes, Closes("raise"))):
-            return f"argument that closes: {error!r}"
-        mixed = pool.map_async(takes, [1, Opens("nothing"), Closes("raise"), 3])
-        try:
-            mixed.get(30)
-        except LookupError:
-            pass
-        else:
-            return "map of a poison has no error"
-        if pool.map(abs, [-1, -2]) != [1, 2]:
-            return "the pool does not go on"
-    return None
+        return next(problems(pool), None)
 
 
 if __name__ == "__main__":
