@@ -1,8 +1,8 @@
 """holdfast: everything Python's ``multiprocessing`` has, rebuilt so that it cannot hang in silence.
 
 ``import holdfast as mp`` has every public name of ``multiprocessing``, with its documented behaviour. Beyond those:
-``RWLock``, ``all_of``, ``install``, ``uninstall``, and the errors. Names are looked up when they are first used, so
-that importing this package costs nothing that is not needed.
+``RWLock``, ``ProcessExecutor``, ``all_of``, ``install``, ``uninstall``, and the errors. Names are looked up when they
+are first used, so that importing this package costs nothing that is not needed.
 """
 
 import sys
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from holdfast.context import Process as Process
     from holdfast.cpu import cpu_count as cpu_count
     from holdfast.errors import *  # noqa: F403
+    from holdfast.futures import ProcessExecutor as ProcessExecutor
     from holdfast.install import install as install
     from holdfast.install import uninstall as uninstall
     from holdfast.synchronize import all_of as all_of
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
 
 # Ours beyond multiprocessing's names, and the module that has them.
 _OWN = {
+    "ProcessExecutor": "holdfast.futures",
     "all_of": "holdfast.synchronize",
     "cpu_count": "holdfast.cpu",
     "install": "holdfast.install",

@@ -353,10 +353,18 @@ class ProcessExecutor(Executor):
             crew.join()
 
 
+class _NoFeeder:
+    """In place of the queue whose feeding thread programs wait for: calls are in their queue when `submit` returns."""
+
+    def join_thread(self) -> None:
+        """Nothing to wait for."""
+
+
 class DropInExecutor(ProcessExecutor, _std.ProcessPoolExecutor):  # type: ignore[misc]
     """What ``ProcessPoolExecutor()`` makes where holdfast is installed; ``cancel()`` leaves what runs, as ever."""
 
     _stops = False
+    _call_queue = _NoFeeder()
 
     def __init__(
         self,

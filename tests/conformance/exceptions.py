@@ -31,8 +31,6 @@ EXCEPTIONS: dict[str, str] = {
     "ProcessPoolShutdownTest.test_processes_terminate": (
         "counts executor._processes after tasks that cannot be pickled; holdfast starts no worker for those"
     ),
-    "ProcessPoolShutdownTest.test_shutdown_no_wait": "waits for the thread of executor._call_queue; there is none",
-    "ProcessPoolShutdownTest.test_del_shutdown": "waits for the thread of executor._call_queue; there is none",
     "ExecutorDeadlockTest.test_error_at_task_unpickle": (
         "expects the executor to break when an argument cannot be unpickled; here that task fails with its own error"
     ),

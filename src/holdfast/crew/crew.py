@@ -45,7 +45,8 @@ OPEN, CLOSED, TERMINATED = range(3)
 _MANY = 256  # messages taken at a time
 _LOOK_AGAIN = 5.0  # seconds after which the pump looks around without being told
 _STUCK = 0.005  # seconds after which what waits behind a task may go to an idle worker
-_FALSE_STARTS = 8  # workers in a row that end before they are ready
+_FALSE_STARTS = 8  # workers in a row that end by themselves before they are ready
+_KILLED_STARTS = 100  # the same, killed
 _GRACE = 0.2  # seconds between SIGTERM and SIGKILL
 
 
@@ -91,7 +92,7 @@ class Crew:
         self._lazy = lazy
         self._inbox: deque[tuple[Job, Any]] = deque()
         self._later: deque[Callable[[], object]] = deque()
-        self._false_starts = 0
+        self._false_starts = 0.0
         self._doomed: dict[int, tuple[int, BaseException | None, float]] = {}  # hand: batch, reason, when to insist
         self._idle_since = time.monotonic()
         self.staff = Staff(context, label, initializer, tuple(initargs))
@@ -410,7 +411,7 @@ class Crew:
         number, batch, start, marks, values, spent = message
         hand = self.plan.hands.get(number)
         if batch == worker.READY:
-            self._false_starts = 0
+            self._false_starts = 0.0
             if hand is not None:
                 hand.ready = True
             return
@@ -469,11 +470,11 @@ class Crew:
             for position in after.lost:
                 self._lose(batch, position, death, doomed, calls, sending=after.sending)
         elif not hand.ready and death.exitcode != 0:
-            self._false_starts += 1
-            if self._false_starts >= _FALSE_STARTS and self.broken is None:
+            self._false_starts += 1 / _KILLED_STARTS if death.signal == "SIGKILL" else 1 / _FALSE_STARTS
+            if self._false_starts >= 1 and self.broken is None:
                 kind = self._died or _worker_died()
                 last = f"the last one (pid {death.pid}) {death.how()}"
-                message = f"{_FALSE_STARTS} workers in a row ended before they were ready; {last}"
+                message = f"many workers in a row ended before they were ready; {last}"
                 self._break(kind(message, pid=death.pid, exitcode=death.exitcode, signal=death.signal), calls)
 
     def _lose(

@@ -37,7 +37,8 @@ class Closes:
 def opened(what):
     """Raise, exit, die, or nothing."""
     if what == "raise":
-        raise LookupError(["poison"])
+        message = "poison"
+        raise LookupError(message)
     if what == "exit":
         raise SystemExit(3)
     if what == "die":
