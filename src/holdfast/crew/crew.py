@@ -318,7 +318,7 @@ class Crew:
         if self.plan.idle():
             return 0
         if self.state == OPEN:
-            return min(self.workers, len(self.plan.hands) + 1) if self._all_busy() else len(self.plan.hands)
+            return min(self.workers, max(len(self.plan.hands), self.plan.batches()))
         return min(self.workers, max(1, self.plan.outstanding()))
 
     def _all_busy(self) -> bool:

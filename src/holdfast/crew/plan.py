@@ -228,6 +228,11 @@ class Plan:
             self.next_job()  # forgets those that have given all
         return not (self.jobs or self.again or self.singles or any(hand.batches for hand in self.hands.values()))
 
+    def batches(self) -> int:
+        """How many batches are under way or could be, at least."""
+        given = sum(len(hand.batches) for hand in self.hands.values())
+        return given + len(self.again) + len(self.singles) + (self.next_job() is not None)
+
     def outstanding(self) -> int:
         """How many tasks have no result, of those that are known."""
         given = sum(b.count - b.done for hand in self.hands.values() for b in hand.batches)

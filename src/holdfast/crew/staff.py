@@ -14,6 +14,7 @@ from contextlib import suppress
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
+from holdfast import ownership
 from holdfast.crew import deaths, worker
 from holdfast.crew.deaths import Death
 from holdfast.crew.ledger import Ledger
@@ -170,6 +171,7 @@ class Staff:
         """Send a worker a signal; nothing happens if it has ended."""
         member = self.members.get(number)
         if member is not None and member.pidfd >= 0:
+            ownership.adopt(member.process.pid)  # its blocks of shared memory become ours, as with Process.terminate()
             with suppress(OSError):
                 signal.pidfd_send_signal(member.pidfd, what)
 
