@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import threading
 import time
 import weakref
@@ -32,6 +33,7 @@ from holdfast.pool_results import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from types import TracebackType
 
 __all__ = ["ProcessExecutor", "TaskFuture"]
 
@@ -168,14 +170,18 @@ _exiting = False
 
 
 def _at_exit() -> None:
-    """Finish what was accepted, as the standard library does."""
+    """Finish what was accepted, as the standard library does; after a Ctrl-C, end at once."""
     global _exiting  # noqa: PLW0603 - there is one interpreter
     _exiting = True
     crews = [
         crew for crew in _crews if crew.pid == os.getpid() and crew.state != TERMINATED
     ]  # forked children have ours
+    interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
     for crew in crews:
-        crew.close()
+        if interrupted:  # from the keyboard: nobody wants to wait for what runs
+            crew.terminate()
+        else:
+            crew.close()
     for crew in crews:
         crew.join()
 
@@ -351,6 +357,14 @@ class ProcessExecutor(Executor):
         crew.close()
         if wait:
             crew.join()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Finish what was accepted; after a Ctrl-C, end at once, for workers leave that to the parent."""
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self._crew.terminate()
+        self.shutdown(wait=True)
 
 
 class _NoFeeder:
