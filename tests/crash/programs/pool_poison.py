@@ -48,7 +48,8 @@ def opened(what):
 
 def picky(_):
     """Raise what cannot be rebuilt."""
-    raise Picky("this", "that")
+    one, two = "this", "that"
+    raise Picky(one, two)
 
 
 def takes(_):
