@@ -209,6 +209,7 @@ class Plan:
         self.singles: deque[Batch] = deque()  # jobs of one task
         self.full = False  # the last time, there was more to give than room
         self._turn = False
+        self._cost: float | None = None  # seconds of a batch of one, lately: what a job of one task has to go by
         self._most = most
         self._numbers = 0
         self._serial = 0  # of jobs of one task
@@ -259,8 +260,8 @@ class Plan:
             return best
         if job.timeout is not None or best.batches[0].job.timeout is not None or self._most is not None:
             return None
-        cost = job.cost
         batch = best.batches[-1]
+        cost = self._cost if job.cost is None and not job.waiting else job.cost
         depth = 2 if cost is None else max(2, min(_DEEPEST, int(_AHEAD / max(cost * batch.count, 1e-7))))
         return best if least < depth else None
 
@@ -320,6 +321,8 @@ class Plan:
         cost = spent / max(count, 1)
         job = found.job
         job.cost = cost if job.cost is None else job.cost * 0.7 + cost * 0.3
+        if found.count == 1:
+            self._cost = cost if self._cost is None else self._cost * 0.9 + cost * 0.1
         if found.done >= found.count:
             hand.batches.popleft()
         return found
