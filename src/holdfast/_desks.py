@@ -349,7 +349,14 @@ def _after_fork() -> None:
 def _trio() -> "Any":
     """trio, if the caller is one of its tasks."""
     trio = sys.modules.get("trio")
-    return trio if trio is not None and trio.lowlevel.in_trio_task() else None
+    if trio is None:
+        return None
+    asyncio = sys.modules.get("asyncio")
+    # A task of asyncio first: it may run in the forked child of a trio task. (trio as a guest of asyncio runs outside
+    # asyncio's tasks.)
+    if asyncio is not None and asyncio._get_running_loop() is not None and asyncio.current_task() is not None:
+        return None
+    return trio if trio.lowlevel.in_trio_task() else None
 
 
 def here() -> Desk:
