@@ -328,11 +328,9 @@ class TrioDesk(Desk):
         if until is None:
             await sleep.wait()
             return True
-        in_time = False
-        with self.trio.move_on_after(max(0.0, until - monotonic())):
+        with self.trio.move_on_after(max(0.0, until - monotonic())) as scope:
             await sleep.wait()
-            in_time = True
-        return in_time
+        return not scope.cancelled_caught
 
 
 _desks: "WeakValueDictionary[int, Desk]" = WeakValueDictionary()

@@ -174,7 +174,7 @@ async def acquire_rlock(lock: "Any", timeout: float | None = None) -> bool:
             )
             raise NotOwner(message)
         if owner() is task:
-            return lock.acquire(False)
+            return bool(lock.acquire(False))
 
     def attempt() -> bool:
         return bool(not lock._is_mine() and lock._attempt() and _own(lock, task))

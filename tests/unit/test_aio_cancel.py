@@ -5,7 +5,7 @@ import random
 
 import anyio
 import pytest
-from aio_support import in_line, run  # noqa: F401 - a fixture
+from aio_support import in_line
 
 import holdfast
 

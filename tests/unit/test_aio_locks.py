@@ -7,7 +7,7 @@ import threading
 
 import anyio
 import pytest
-from aio_support import in_line, run  # noqa: F401 - a fixture
+from aio_support import in_line
 from anyio.lowlevel import checkpoint
 
 import holdfast

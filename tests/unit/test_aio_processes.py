@@ -11,7 +11,7 @@ import warnings
 
 import anyio
 import pytest
-from aio_support import in_line, run, until, until_helper_runs  # noqa: F401 - a fixture
+from aio_support import in_line, until, until_helper_runs
 
 import holdfast
 from holdfast import _core, errors

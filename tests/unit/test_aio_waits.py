@@ -4,7 +4,7 @@ import threading
 
 import anyio
 import pytest
-from aio_support import in_line, run, until  # noqa: F401 - a fixture
+from aio_support import in_line, until
 from anyio.lowlevel import checkpoint
 
 import holdfast
