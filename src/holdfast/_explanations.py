@@ -112,6 +112,33 @@ argument, the value and what is allowed. Nothing was changed.
 
 **What to do.** Correct the call.
 
+# HF201: the queue was shut down
+
+**What happened.** `put()` was called on a queue after `shutdown()`, by this process or another; or `get()` when everything
+in it had been taken. It is how producers say "that was all" to any number of consumers.
+
+**What became of the rest.** What was put before the shutdown can still be taken, unless it was `shutdown(immediate=True)`.
+
+**What to do.** In a consumer nothing: `for item in queue:` ends by itself. In a producer, stop. A queue that was shut
+down stays so; make another one.
+
+# HF202: a queue was used after this process had closed it
+
+**What happened.** `put()` or `get()` was called after `close()`. Closing concerns this process only, as with
+`multiprocessing`: other processes go on using the queue, and what was put stays in it.
+
+**What to do.** Close last, or not at all: there is no buffer that would have to be flushed.
+
+# HF203: some items could not be rebuilt
+
+**What happened.** `get_many()` took several items, and unpickling some of them raised an exception here: a class that
+cannot be imported in this process, for example, or a constructor that refuses its arguments.
+
+**What became of the rest.** The error's `items` has all the others in their order, and `errors` the exceptions. `get()`
+takes one at a time and raises that exception itself.
+
+**What to do.** Look at `errors`. Make the classes importable in the consumer.
+
 # HF301: a process died before it delivered
 
 **What happened.** A process ended by a signal, by `os._exit()` or by the kernel's out-of-memory killer, and so has no

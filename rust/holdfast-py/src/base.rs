@@ -223,7 +223,7 @@ impl Base {
     pub fn title(&self) -> String {
         let Ok(slot) = self.slot() else { return "closed object".into() };
         let name = read_text(&slot.name);
-        let what = kind::NAMES[(slot.state.load(SC) & 0xff) as usize % kind::NAMES.len()];
+        let what = kind::name(slot.state.load(SC) & 0xff);
         if !name.is_empty() {
             return format!("{what} {name:?}");
         }
@@ -443,7 +443,7 @@ impl Base {
         let place = |id: u32| arena.site(id).map_or_else(py::none, |t| py::text(&t));
         let since = clock::coarse_ms().wrapping_sub(slot.since.load(SC));
         py::put(dict, "name", py::text(&read_text(&slot.name)))?;
-        py::put(dict, "kind", py::text(kind::NAMES[(slot.state.load(SC) & 0xff) as usize % 12]))?;
+        py::put(dict, "kind", py::text(kind::name(slot.state.load(SC) & 0xff)))?;
         py::put(dict, "holders", people(&owners)?)?;
         py::put(dict, "waiters", people(&waiters)?)?;
         py::put(dict, "held_ms", py::integer(u64::from(since)))?;

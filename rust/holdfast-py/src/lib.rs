@@ -12,6 +12,7 @@ mod functions;
 mod lock;
 mod memory;
 mod py;
+mod queue;
 mod rwlock;
 mod semaphore;
 mod site;
@@ -35,6 +36,7 @@ unsafe extern "C-unwind" fn execute(module: *mut ffi::PyObject) -> c_int {
             barrier::add_types,
             value::add_types,
             memory::add_types,
+            queue::add_types,
         ]
         .iter()
         .all(|add| add(module))

@@ -276,8 +276,10 @@ impl Arena {
             slot.state.store(found, SC);
             return false;
         }
-        if of == kind::BYTES {
-            self.remove_block(id, slot.generation.load(SC));
+        match of {
+            kind::BYTES => self.remove_block(id, slot.generation.load(SC)),
+            kind::QUEUE | kind::PARCEL => self.free_blocks_of(id),
+            _ => {}
         }
         self.free_slot(id);
         true

@@ -84,13 +84,12 @@ impl Arena {
         });
         if let Some((handle, k)) = found {
             if k != of {
-                let kinds = kind::NAMES;
                 return Err(Error::new(
                     "HF111",
                     format!(
                         "the name {name:?} belongs to a {}, not to a {}",
-                        kinds[k as usize % 12],
-                        kinds[of as usize % 12]
+                        kind::name(k),
+                        kind::name(of)
                     ),
                 ));
             }

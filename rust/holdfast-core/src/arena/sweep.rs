@@ -94,6 +94,7 @@ impl Arena {
         self.each_slot(|id, _| {
             self.reclaim_if_unreachable(id);
         });
+        self.sweep_store();
         for p in &dead {
             if let Some(record) = self.process(*p) {
                 record.generation.fetch_add(1, SC);
@@ -101,6 +102,13 @@ impl Arena {
             }
         }
         dead.len()
+    }
+
+    /// Blocks that were in the hands of dead processes, if the program has a store.
+    fn sweep_store(&self) {
+        if let Some(store) = self.store_if_any() {
+            store.sweep();
+        }
     }
 
     /// Marks a record for sweeping if its process is dead.

@@ -12,7 +12,7 @@
 //! is SeqCst.
 
 use super::{Released, Taken};
-use crate::arena::{Me, OwnerState, ORPHAN, OWNER_MASK};
+use crate::arena::{Arena, Me, OwnerState, ORPHAN, OWNER_MASK};
 use crate::error::{Error, Result};
 use crate::os::futex::{self, Watch};
 use crate::sync::{broken, AtomicU32, Ordering, SC};
@@ -81,6 +81,27 @@ pub(crate) fn attempt(me: &Me<'_>, word: &AtomicU32, watch: &mut Watch, deep: bo
         watch.add(beacon, value);
     }
     None
+}
+
+/// Whether the lock could be had now; if not, the words to sleep on. For a sentry that takes nothing itself.
+pub(crate) fn observe(arena: &Arena, word: &AtomicU32, watch: &mut Watch, deep: bool) -> bool {
+    let mut now = word.load(SC);
+    let owner = now & OWNER_MASK;
+    if owner == 0 {
+        return true;
+    }
+    let OwnerState::Alive(beacon) = arena.owner_state(owner, deep) else { return true };
+    if now & WAITING == 0 {
+        if word.compare_exchange(now, now | WAITING, SC, SC).is_err() {
+            return true; // it has moved: worth a try
+        }
+        now |= WAITING;
+    }
+    watch.add(word, now);
+    if let Some((beacon, value)) = beacon {
+        watch.add(beacon, value);
+    }
+    false
 }
 
 /// Waits for the lock.
