@@ -114,10 +114,11 @@ argument, the value and what is allowed. Nothing was changed.
 
 # HF201: the queue was shut down
 
-**What happened.** `put()` was called on a queue after `shutdown()`, by this process or another; or `get()` when everything
-in it had been taken. It is how producers say "that was all" to any number of consumers.
+**What happened.** `put()` was called on a queue after `shutdown()`, by this process or another; or `get()` when
+everything in it had been taken. It is how producers say "that was all" to any number of consumers.
 
-**What became of the rest.** What was put before the shutdown can still be taken, unless it was `shutdown(immediate=True)`.
+**What became of the rest.** What was put before the shutdown can still be taken, unless it was
+`shutdown(immediate=True)`.
 
 **What to do.** In a consumer nothing: `for item in queue:` ends by itself. In a producer, stop. A queue that was shut
 down stays so; make another one.

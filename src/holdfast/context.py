@@ -173,7 +173,7 @@ class BaseContext(_std.BaseContext):
         return queues.Queue(maxsize, ctx=self.get_context(), **options)
 
     def JoinableQueue(self, maxsize: int = 0, **options: Any) -> Any:  # noqa: ANN401, N802
-        """A queue that counts finished tasks."""
+        """A queue of at most `maxsize` items that counts finished tasks."""
         from holdfast import queues  # noqa: PLC0415
 
         return queues.JoinableQueue(maxsize, ctx=self.get_context(), **options)
@@ -183,6 +183,12 @@ class BaseContext(_std.BaseContext):
         from holdfast import queues  # noqa: PLC0415
 
         return queues.simple_queue(sys._getframe(1), self.get_context(), **options)  # noqa: SLF001
+
+    def Pipe(self, duplex: bool = True) -> Any:  # noqa: ANN401, N802
+        """Two connected ends of a pipe."""
+        from holdfast import pipes  # noqa: PLC0415
+
+        return pipes.Pipe(duplex)
 
     def Manager(self) -> SyncManager:  # noqa: N802
         """A started manager, whose primitives are the plain ones."""

@@ -6,8 +6,8 @@ Each class also derives from the nearest standard one, so that code written for 
 Codes: HF1xx locks, HF2xx queues, HF3xx processes and pools, HF4xx pickling, HF5xx start-up and the machine.
 One code may have an error and a warning (HF101): the same event, and the caller's choice how to hear of it.
 
-``WorkerDied``, ``ResultTimeout`` and ``ShutDown`` need ``concurrent.futures``, ``multiprocessing`` and ``queue``, which cost milliseconds to
-import; they live in ``_late_errors`` and come into being when somebody first asks for them.
+``WorkerDied``, ``ResultTimeout`` and ``ShutDown`` need ``concurrent.futures``, ``multiprocessing`` and ``queue``, which
+cost milliseconds to import; they live in ``_late_errors`` and come into being when somebody first asks for them.
 """
 
 from __future__ import annotations
@@ -199,8 +199,8 @@ class BadArgument(HoldfastError, ValueError):
 # HF2xx: queues. ``ShutDown`` (HF201) needs ``queue`` and is among the late ones.
 
 
-class QueueClosed(HoldfastError, ValueError):
-    """A queue was used after this process had closed it."""
+class QueueClosed(HoldfastError, ValueError, OSError):
+    """A queue was used after this process had closed it; the standard library raises both kinds for that."""
 
     code = "HF202"
 

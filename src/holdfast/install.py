@@ -51,7 +51,7 @@ def install() -> None:
     _put(_context.ForkProcess, "_Popen", staticmethod(_popen("ForkPopen")))
     _put(_context.SpawnProcess, "_Popen", staticmethod(_popen("SpawnPopen")))
     _put(_context.ForkServerProcess, "_Popen", staticmethod(_popen("ForkServerPopen")))
-    for method, replacement in _QUEUES.items():
+    for method, replacement in _CHANNELS.items():
         _originals.append((method, "__code__", method.__code__))
         method.__code__ = replacement.__code__
     for name, patch in _PATCHES.items():
@@ -118,8 +118,8 @@ def _popen(kind: str) -> Callable[[BaseProcess], Any]:
     return start
 
 
-# queues: the contexts' methods get other code, so that those bound before hand out holdfast's queues as well. The classes
-# in multiprocessing.queues stay: the standard library's pools and executors, and other packages, build on their pipes.
+# queues and pipes: the contexts' methods get other code, so that those bound before hand out holdfast's as well. The
+# classes in multiprocessing.queues stay: the standard library's pools and executors, and other packages, build on them.
 
 
 def _queue(self: Any, maxsize: int = 0) -> Any:  # noqa: ANN401 - a context and a queue
@@ -142,10 +142,17 @@ def _simple_queue(self: Any) -> Any:  # noqa: ANN401 - as above
     return simple_queue(sys._getframe(1), self.get_context())  # noqa: SLF001 - who asks
 
 
-_QUEUES: dict[Any, Any] = {
+def _pipe(self: Any, duplex: bool = True) -> Any:  # noqa: ANN401, ARG001 - as above
+    from holdfast.pipes import Pipe  # noqa: PLC0415 - as above
+
+    return Pipe(duplex)
+
+
+_CHANNELS: dict[Any, Any] = {
     _context.BaseContext.Queue: _queue,
     _context.BaseContext.JoinableQueue: _joinable_queue,
     _context.BaseContext.SimpleQueue: _simple_queue,
+    _context.BaseContext.Pipe: _pipe,
 }
 
 

@@ -11,8 +11,6 @@ killed at any moment leaves the queue in order. Times are seconds. The standard 
 and executors are built on, are ``multiprocessing.queues``.
 """
 
-from multiprocessing import queues as _std
-
 from holdfast import _core
 from holdfast.synchronize import _KIND, _checked, _same, _Shared
 
@@ -49,7 +47,7 @@ class _Ring(_Shared, _core.Queue):
         text = super().__repr__()
         return f"{text[:-1]}, {self.qsize()} items>" if "[HF" not in text else text
 
-    def stats(self) -> "QueueStats":
+    def stats(self) -> "QueueStats":  # type: ignore[override]
         """How much is in it and went through it, and who waits.
 
         Raises:
@@ -183,6 +181,16 @@ class SimpleQueue(_Ring):
         """Makes the queue, or finds the one of that name."""
         return cls._new(0, name)
 
+    def empty(self) -> bool:
+        """Whether nothing is in it.
+
+        Raises:
+            QueueClosed: It was closed in this process (an ``OSError``, as the standard library has it).
+        """
+        if self._is_closed():
+            self.get_nowait()  # raises
+        return super().empty()
+
 
 # Modules that use the pipe inside a SimpleQueue: they get the standard library's.
 _MACHINERY = frozenset({"multiprocessing.pool", "concurrent.futures.process"})
@@ -200,10 +208,14 @@ def simple_queue(caller: "FrameType", ctx: "Any", **options: "Any") -> "Any":
         ArenaFull: No space for shared memory.
     """
     if caller.f_globals.get("__name__") in _MACHINERY:
-        return _std.SimpleQueue(ctx=ctx)
+        from multiprocessing import queues
+
+        return queues.SimpleQueue(ctx=ctx)
     return SimpleQueue(ctx=ctx, **options)
 
 
 def __getattr__(name: str) -> "Any":
     """Everything else is the standard library's."""
-    return getattr(_std, name)
+    from multiprocessing import queues
+
+    return getattr(queues, name)

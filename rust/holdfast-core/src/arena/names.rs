@@ -86,11 +86,7 @@ impl Arena {
             if k != of {
                 return Err(Error::new(
                     "HF111",
-                    format!(
-                        "the name {name:?} belongs to a {}, not to a {}",
-                        kind::name(k),
-                        kind::name(of)
-                    ),
+                    format!("the name {name:?} belongs to a {}, not to a {}", kind::name(k), kind::name(of)),
                 ));
             }
             if self.take_hold(handle, of).is_ok() {

@@ -230,7 +230,9 @@ impl Arena {
     pub(crate) fn is_token_alive(&self, token: u32) -> bool {
         let index = token & ((1 << TOKEN_BITS) - 1);
         self.is_process_alive(index, true)
-            && self.process(index).is_some_and(|r| (r.generation.load(SC) << TOKEN_BITS ^ token) & TOKEN_MASK >> TOKEN_BITS << TOKEN_BITS == 0)
+            && self.process(index).is_some_and(|r| {
+                (r.generation.load(SC) << TOKEN_BITS ^ token) & TOKEN_MASK >> TOKEN_BITS << TOKEN_BITS == 0
+            })
     }
 
     /// Gives this process a name for reports, in the arenas it has and in those to come.

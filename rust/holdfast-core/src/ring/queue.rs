@@ -66,6 +66,14 @@ pub struct Message {
     after: u64,
 }
 
+impl Message {
+    /// Bytes that lie somewhere else than in a queue.
+    #[must_use]
+    pub const fn of_bytes(tag: u8, at: *const u8, len: usize) -> Self {
+        Self { tag, at, len, block: None, after: 0 }
+    }
+}
+
 /// Becomes of a message's block when it is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
@@ -111,14 +119,15 @@ impl<'a> Queue<'a> {
         }
     }
 
-    // Acquire in both pairs with the SeqCst store of a commit: what it publishes is seen after it.
     #[inline(always)]
     fn put(&self) -> u64 {
+        // Acquire pairs with the SeqCst store of a commit: what that publishes is seen after it.
         count_of(self.words.write.commit.load(Ordering::Acquire))
     }
 
     #[inline(always)]
     fn taken(&self) -> u64 {
+        // Acquire pairs with the SeqCst store of a commit, as above.
         count_of(self.words.read.commit.load(Ordering::Acquire))
     }
 

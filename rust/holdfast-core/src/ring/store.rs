@@ -250,7 +250,10 @@ impl<'a> Store<'a> {
         let pages = if MODEL { pages_of(record.class.load(SC) as usize) } else { record.backed.load(SC) as usize };
         let len = pages * PAGE;
         if from + len > self.len {
-            return Err(Error::new("HF501", "no address space for a message; raise the limit of this process (ulimit -v)"));
+            return Err(Error::new(
+                "HF501",
+                "no address space for a message; raise the limit of this process (ulimit -v)",
+            ));
         }
         // SAFETY: in range of the mapping, as checked just now.
         Ok((unsafe { self.base.add(from) }, len))
@@ -352,7 +355,10 @@ impl<'a> Store<'a> {
             return Err(Error::new("HF501", format!("the queues of this program hold their most: {MOST} blocks")));
         }
         if DATA + (end + pages_of(class)) * PAGE > self.len {
-            return Err(Error::new("HF501", "no address space for more messages; raise the limit of this process (ulimit -v)"));
+            return Err(Error::new(
+                "HF501",
+                "no address space for more messages; raise the limit of this process (ulimit -v)",
+            ));
         }
         let needed = HEADER + (count as usize + 1) * RECORD;
         if header.backed.load(SC) <= count && !MODEL {

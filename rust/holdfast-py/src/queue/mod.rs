@@ -13,6 +13,7 @@ mod parcel;
 mod puts;
 mod sink;
 mod takes;
+mod wire;
 
 use crate::base::{self, Base};
 use crate::py::{self, Object, PyResult};
@@ -34,6 +35,8 @@ struct Shared {
     base: Base,
     /// No more puts and gets through this object.
     closed: Cell<bool>,
+    /// Something was put through this object.
+    used: Cell<bool>,
     /// Pauses of a producer that is far ahead.
     pace: Cell<pace::Pace>,
 }
@@ -77,16 +80,22 @@ impl Shared {
         let limit = if at_once { Limit::Until(clock::now_ns() + HELD_NS) } else { limit };
         let _busy = self.base.busy();
         let place = self.base.waiting_place(me);
-        let got = waiting::block(me, limit, &self.base.spin, || side.looks_ready(queue), |patience| {
-            if side.try_enter(queue, me.id) {
-                return Waited::Done(Turn::Mine);
-            }
-            if patience.deadline == Some(0) {
-                return Waited::TimedOut;
-            }
-            let _shown = Waiting::show(me, self.base.handle.get().slot, place);
-            side.enter_slowly(queue, me, patience, at_once)
-        })?;
+        let got = waiting::block(
+            me,
+            limit,
+            &self.base.spin,
+            || side.looks_ready(queue),
+            |patience| {
+                if side.try_enter(queue, me.id) {
+                    return Waited::Done(Turn::Mine);
+                }
+                if patience.deadline == Some(0) {
+                    return Waited::TimedOut;
+                }
+                let _shown = Waiting::show(me, self.base.handle.get().slot, place);
+                side.enter_slowly(queue, me, patience, at_once)
+            },
+        )?;
         match got {
             Some(Turn::Mine) => Ok(true),
             Some(Turn::Nothing) | None => Ok(false),
@@ -118,7 +127,13 @@ impl Side {
         }
     }
 
-    fn enter_slowly(self, queue: &Queue<'static>, me: &Me<'_>, patience: &mut Patience<'_>, at_once: bool) -> Waited<Turn> {
+    fn enter_slowly(
+        self,
+        queue: &Queue<'static>,
+        me: &Me<'_>,
+        patience: &mut Patience<'_>,
+        at_once: bool,
+    ) -> Waited<Turn> {
         match self {
             Self::Read => queue.wait_to_read(me, patience, at_once),
             Self::Write => queue.wait_to_write(me, patience, at_once),
@@ -159,7 +174,10 @@ unsafe extern "C-unwind" fn qsize(object: Object, _: Object) -> Object {
 
 unsafe extern "C-unwind" fn empty(object: Object, _: Object) -> Object {
     // SAFETY: called as a method.
-    py::give(unsafe { shared(object) }.queue().map(|q| py::boolean(q.is_empty())))
+    let this = unsafe { shared(object) };
+    // As the standard library has it: closing takes effect once the queue was used.
+    let queue = if this.used.get() { this.open_queue() } else { this.queue() };
+    py::give(queue.map(|q| py::boolean(q.is_empty())))
 }
 
 unsafe extern "C-unwind" fn full(object: Object, _: Object) -> Object {
@@ -232,10 +250,16 @@ unsafe extern "C-unwind" fn join(object: Object, args: *const Object, count: ffi
         let (queue, me) = (this.queue()?, this.base.me()?);
         let _busy = this.base.busy();
         let place = this.base.waiting_place(&me);
-        let got = waiting::block(&me, limit, &this.base.spin, || queue.unfinished() == 0, |patience| {
-            let _shown = Waiting::show(&me, this.base.handle.get().slot, place);
-            queue.join(patience)
-        })?;
+        let got = waiting::block(
+            &me,
+            limit,
+            &this.base.spin,
+            || queue.unfinished() == 0,
+            |patience| {
+                let _shown = Waiting::show(&me, this.base.handle.get().slot, place);
+                queue.join(patience)
+            },
+        )?;
         Ok(py::boolean(got.is_some()))
     };
     py::give(act())
@@ -245,6 +269,9 @@ unsafe extern "C-unwind" fn dealloc(object: Object) {
     // SAFETY: called once, with the last reference gone.
     unsafe { base::dealloc(object) };
 }
+
+/// `_unpack(...)` of the module: the object that `Parcel._pack` put into a block.
+pub use wire::unpack;
 
 /// `_release_cache()` of the module: memory of free blocks goes back to the system.
 pub unsafe extern "C-unwind" fn release_cache(_: Object, _: Object) -> Object {

@@ -1,7 +1,8 @@
-//! `Parcel`: a block of the store for as long as somebody looks at it.
+//! `Parcel`: blocks of the store for as long as somebody has the object.
 //!
-//! The block belongs to a slot of its own, and the slot to every process that has the object: a forked child keeps it as
-//! well, and after a kill it goes with the last one.
+//! The blocks belong to a slot of its own, and the slot to every process that has the object: a forked child keeps it as
+//! well, and after a kill it goes with the last one. Two uses: the view of a message, with its one block; and the two ends
+//! of a pipe, whose big messages lie in blocks while the pipe itself carries their numbers.
 
 use crate::base::{self, Base};
 use crate::py::{self, Object, PyResult};
@@ -79,5 +80,6 @@ pub fn add_types(module: Object) -> bool {
         // SAFETY: method names are static and zero-terminated. Closing under a view is not offered.
         unsafe { std::ffi::CStr::from_ptr(m.ml_name) != c"close" }
     });
+    methods.push(py::fast(c"_pack", super::wire::pack));
     py::add_type(module, c"holdfast._core.Parcel", size, methods, Vec::new(), &slots)
 }

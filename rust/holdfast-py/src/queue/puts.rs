@@ -21,7 +21,7 @@ enum Ready {
 }
 
 /// A long message goes into a block of its own.
-fn into_block(me: &Me<'static>, message: &Encoded) -> PyResult<(Block, bool)> {
+pub(super) fn into_block(me: &Me<'static>, message: &Encoded) -> PyResult<(Block, bool)> {
     let len = message.len();
     // Without the GIL: new memory costs a hundred microseconds a megabyte, and the copy as well.
     let done = py::detached(|| {
@@ -47,6 +47,7 @@ impl Shared {
     /// Puts one object. `Ok(false)`: full.
     fn put_one(&self, object: Object, limit: Limit) -> PyResult<bool> {
         let queue = self.open_queue()?;
+        self.used.set(true);
         let me = self.base.me()?;
         let message = encode(object)?;
         let tag = message.tag();
@@ -102,6 +103,7 @@ impl Shared {
     /// Puts many. The number of those that are in when time was up, if it was.
     fn put_all(&self, items: Object, limit: Limit) -> PyResult<Option<usize>> {
         let queue = self.open_queue()?;
+        self.used.set(true);
         let me = self.base.me()?;
         let mut all = Many { bytes: Vec::new(), messages: Vec::new(), entered: 0, me };
         all.encode(items)?;

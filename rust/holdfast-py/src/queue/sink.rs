@@ -165,7 +165,8 @@ impl Pickler {
         unsafe {
             let sink = allocate((class as Object).cast())?;
             (*sink.cast::<Sink>()).written = Box::into_raw(Box::default());
-            let pickler = ffi::PyObject_CallFunctionObjArgs(make as Object, sink, core::ptr::null_mut::<ffi::PyObject>());
+            let pickler =
+                ffi::PyObject_CallFunctionObjArgs(make as Object, sink, core::ptr::null_mut::<ffi::PyObject>());
             let pickler = py::checked(pickler).inspect_err(|_| py::drop_ref(sink))?;
             let dump = ffi::PyObject_GetAttrString(pickler, c"dump".as_ptr());
             let clear_memo = ffi::PyObject_GetAttrString(pickler, c"clear_memo".as_ptr());
@@ -261,10 +262,8 @@ unsafe extern "C-unwind" fn dealloc(object: Object) {
 
 /// Adds the class.
 pub fn add_types(module: Object) -> bool {
-    let slots = [
-        (ffi::Py_tp_dealloc, dealloc as *const () as *mut _),
-        (ffi::Py_tp_call, take_buffer as *const () as *mut _),
-    ];
+    let slots =
+        [(ffi::Py_tp_dealloc, dealloc as *const () as *mut _), (ffi::Py_tp_call, take_buffer as *const () as *mut _)];
     let methods = vec![py::fast(c"write", write)];
     py::add_type(module, c"holdfast._core._Sink", core::mem::size_of::<Sink>(), methods, Vec::new(), &slots)
 }

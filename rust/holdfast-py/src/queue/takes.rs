@@ -125,7 +125,8 @@ impl Drop for Taking {
     }
 }
 
-fn make(copies: &[Copy]) {
+/// Makes all copies of one message.
+pub(super) fn make(copies: &[Copy]) {
     for copy in copies {
         // SAFETY: the message is in place while the readers' side is held; the objects are new.
         unsafe { copy.make() };
