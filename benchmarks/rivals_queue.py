@@ -81,14 +81,33 @@ class Channel:
 
         return loop
 
-    def consuming(self, number: int = 0) -> Callable[[], None]:
-        """Return the loop that gets messages to the end."""
+    def consuming(self, number: int = 0) -> Callable[[], int]:
+        """Return the loop that gets messages to the end; it returns how many there were."""
         get = self.receiver(number)
 
-        def loop() -> None:
+        def loop() -> int:
+            count = 0
             for _ in range(self.stops):
                 while get() is not None:
-                    pass
+                    count += 1
+            return count
+
+        return loop
+
+    def comparing(self, kind: Kind, number: int = 0) -> Callable[[], int]:
+        """Return a loop as ``consuming`` does, which counts only messages that are what was put; not for the clock."""
+        get, item = self.receiver(number), kind.make()
+
+        def loop() -> int:
+            count = 0
+            for _ in range(self.stops):
+                while (found := get()) is not None:
+                    if kind.size >= 65_536:  # compared in place
+                        same = memoryview(found).cast("B") == memoryview(item).cast("B")
+                    else:
+                        same = found == item
+                    count += same
+            return count
 
         return loop
 
@@ -134,18 +153,26 @@ class Many(Channel):
 
         return loop
 
-    def consuming(self, number: int = 0) -> Callable[[], None]:
+    def consuming(self, number: int = 0) -> Callable[[], int]:
         """As above."""
         del number
         queue = self.queue
         get_many = partial(queue.get_many, max_messages_to_get=100) if "fifo" in type(queue).__module__ else None
         get_many = get_many or partial(queue.get_many, 100)
 
-        def loop() -> None:
-            while get_many()[-1] is not None:
-                pass
+        def loop() -> int:
+            count = -1  # for the end
+            while count := count + len(items := get_many()):
+                if items[-1] is None:
+                    break
+            return count
 
         return loop
+
+    def comparing(self, kind: Kind, number: int = 0) -> Callable[[], int]:
+        """As above, but counted only: the messages are those of the scenario of single ones."""
+        del kind
+        return self.consuming(number)
 
 
 class Zmq(Channel):
@@ -231,10 +258,15 @@ class Ring(Channel):
         """As above."""
         return partial(self.queue.put, kind.size, count)
 
-    def consuming(self, number: int = 0) -> Callable[[], None]:
+    def consuming(self, number: int = 0) -> Callable[[], int]:
         """As above."""
         del number
         return self.queue.drain  # type: ignore[no-any-return]
+
+    def comparing(self, kind: Kind, number: int = 0) -> Callable[[], int]:
+        """As above; there is nothing to compare."""
+        del kind
+        return self.consuming(number)
 
 
 def make(name: str, kind: Kind, producers: int = 1, consumers: int = 1) -> Channel:

@@ -1,6 +1,6 @@
 """Scenarios of queues: messages a second, round trips, and how soon a sleeping consumer has its message.
 
-    parent ──fork──> consumers: ready, get ... end, when        ready, done: pipes to the parent, a byte each
+    parent ──fork──> consumers: waiting, get ... end, when     waiting, ready, done: pipes to the parent, a byte each
            ──fork──> producers: ready, go!, when, put ... done  go: a pipe from the parent, a byte each
 
 The clock runs from the first put to the last get; all are forked and all consumers wait before it starts.
@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import random
 import signal
 import statistics
 import sys
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import rivals_queue as rivals
@@ -46,6 +48,11 @@ def small_dict() -> dict[str, Any]:
     return {"id": 123_456, "name": "worker-17", "done": True, "values": [1.5, 2.5, 3.5], "note": "a few words of text"}
 
 
+def noise(size: int) -> bytes:
+    """The same bytes in every process."""
+    return random.Random(size).randbytes(size)
+
+
 def array() -> Any:
     """A million floats: 8 MiB."""
     import numpy as np
@@ -55,23 +62,25 @@ def array() -> Any:
 
 INTS = Kind("ints", small_int, len(pickle.dumps(7)))
 DICTS = Kind("dicts", small_dict, len(pickle.dumps(small_dict())))
-MIDDLE = Kind("10 KB bytes", lambda: os.urandom(10_000), 10_000, bound=128, trial=500)
-BIG = Kind("1 MiB bytes", lambda: os.urandom(1 << 20), 1 << 20, bound=8, trial=30)
+MIDDLE = Kind("10 KB bytes", lambda: noise(10_000), 10_000, bound=128, trial=500)
+BIG = Kind("1 MiB bytes", lambda: noise(1 << 20), 1 << 20, bound=8, trial=30)
 ARRAYS = Kind("8 MiB arrays", array, 8 << 20, bound=8, trial=10)
 
 
 class Pipes:
-    """Three pipes with a byte for each event; the parent gives up when all children have closed their ends."""
+    """Pipes with a byte for each event; a wait ends with an error when all that could write have ended."""
 
     def __init__(self, *, threads: bool) -> None:
-        self.ready, self.go, self.done = os.pipe(), os.pipe(), os.pipe()
+        self.waiting, self.ready, self.done, self.go = os.pipe(), os.pipe(), os.pipe(), os.pipe()
         self.threads = threads
+        self.open = {*self.waiting, *self.ready, *self.done, *self.go}
 
-    def forked(self) -> None:
-        """Close the children's ends in the parent."""
+    def forked(self, *pipes: tuple[int, int]) -> None:
+        """Close the writing ends in the parent: from now on they are the children's alone."""
         if not self.threads:
-            os.close(self.ready[1])
-            os.close(self.done[1])
+            for _reading, writing in pipes:
+                os.close(writing)
+                self.open.remove(writing)
 
     def wait(self, pipe: tuple[int, int], count: int) -> None:
         """Wait for so many bytes.
@@ -88,8 +97,7 @@ class Pipes:
 
     def close(self) -> None:
         """Close all that is open."""
-        ours = [self.ready[0], self.done[0], *self.go]
-        for one in [*ours, self.ready[1], self.done[1]] if self.threads else ours:
+        for one in self.open:
             os.close(one)
 
 
@@ -108,9 +116,13 @@ def started(work: Callable[[], None], *, threads: bool) -> Callable[[], None]:
     return lambda: end(pid)
 
 
-def once(channel: Channel, kind: Kind, count: int, producers: int, consumers: int) -> float:
-    """Return messages a second when every producer puts ``count`` of them."""
-    words = shared_words(producers + consumers)
+def once(channel: Channel, kind: Kind, count: int, producers: int, consumers: int, *, compare: bool = False) -> float:
+    """Return messages a second when every producer puts ``count`` of them.
+
+    Raises:
+        ChildProcessError: not all of them arrived, or not as they were.
+    """
+    words = shared_words(producers + 2 * consumers)
     pipes = Pipes(threads=channel.threads)
 
     def produce(index: int) -> None:
@@ -124,19 +136,19 @@ def once(channel: Channel, kind: Kind, count: int, producers: int, consumers: in
         os.write(pipes.done[1], b"d")
 
     def consume(index: int) -> None:
-        loop = channel.consuming(index)
-        os.write(pipes.ready[1], b"r")
-        loop()
+        loop = channel.comparing(kind, index) if compare else channel.consuming(index)
+        os.write(pipes.waiting[1], b"w")
+        words[16 * (producers + consumers + index)] = loop()
         words[16 * (producers + index)] = time.perf_counter_ns()
 
-    roles: list[Callable[[], None]] = [
-        *(lambda index=index: consume(index) for index in range(consumers)),  # type: ignore[misc]
-        *(lambda index=index: produce(index) for index in range(producers)),  # type: ignore[misc]
-    ]
-    joins = [started(role, threads=channel.threads) for role in roles]
-    pipes.forked()
+    joins: list[Callable[[], None]] = []
     try:
-        pipes.wait(pipes.ready, producers + consumers)
+        joins += [started(partial(consume, index), threads=channel.threads) for index in range(consumers)]
+        pipes.forked(pipes.waiting)
+        pipes.wait(pipes.waiting, consumers)
+        joins += [started(partial(produce, index), threads=channel.threads) for index in range(producers)]
+        pipes.forked(pipes.ready, pipes.done)
+        pipes.wait(pipes.ready, producers)
         time.sleep(SETTLE)
         os.write(pipes.go[1], b"g" * producers)
         pipes.wait(pipes.done, producers)
@@ -145,16 +157,22 @@ def once(channel: Channel, kind: Kind, count: int, producers: int, consumers: in
         for join in joins:
             join()
         pipes.close()
+    arrived = sum(words[16 * (producers + consumers + index)] for index in range(consumers))
+    if arrived != count * producers:
+        message = f"{arrived} of {count * producers} messages arrived"
+        raise ChildProcessError(message)
     began = min(words[16 * index] for index in range(producers))
     ended = max(words[16 * (producers + index)] for index in range(consumers))
     return count * producers / (ended - began) * 1e9
 
 
 def rate(name: str, kind: Kind, producers: int = 1, consumers: int = 1) -> float:
-    """Return messages a second of a rival in a run of about ``SPAN`` seconds."""
+    """Return messages a second of a rival in a run of about ``SPAN`` seconds, after one that compares what arrives."""
     count = kind.trial
-    found = once(rivals.make(name, kind, producers, consumers), kind, count, producers, consumers)
+    found = once(rivals.make(name, kind, producers, consumers), kind, count, producers, consumers, compare=True)
     count = max(count, int(found * SPAN / producers))
+    if name.endswith("many"):
+        count = (count + 99) // 100 * 100
     return once(rivals.make(name, kind, producers, consumers), kind, count, producers, consumers)
 
 
@@ -220,6 +238,11 @@ def trips(name: str, where: str) -> float:
                 get()
             return count / (time.perf_counter() - began)
 
+        put(8)
+        answered = get()
+        if name != rivals.RING and answered != 8:
+            message = f"{answered!r} came back"
+            raise ChildProcessError(message)
         found = loop(max(500, int(loop(500) * SPAN)))
         put(None)
         out.flush()
