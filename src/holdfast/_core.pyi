@@ -5,8 +5,8 @@ Every class is over a slot of shared memory. Its constructor is the class method
 give the GIL away, run signal handlers, and raise what those raise.
 """
 
-from collections.abc import Iterable
-from typing import Any, Self
+from collections.abc import Awaitable, Iterable
+from typing import Any, Self, final
 
 from typing_extensions import disjoint_base
 
@@ -39,6 +39,12 @@ class _Slot:
         """How messages call it."""
     def close(self) -> None:
         """Lets go of it in this process; every later use here raises ClosedError."""
+    def _address(self) -> int:
+        """A number that its slot has in this process. Raises: ClosedError."""
+    def _tasks(self, more: bool, /) -> None:
+        """One task more, or one less, waits here."""
+    def _waited_for(self) -> bool:
+        """Whether tasks wait here."""
 
 @disjoint_base
 class Lock(_Slot):
@@ -61,6 +67,14 @@ class Lock(_Slot):
         """Whether the calling thread holds it."""
     def _depth(self) -> int:
         """How often the calling thread has taken it."""
+    def acquire_async(self, timeout: float | None = None) -> Awaitable[bool]:
+        """Awaitable twin of `acquire`. Raises: as `acquire`; RuntimeError without an event loop."""
+    def __aenter__(self) -> Awaitable[bool]:
+        """Takes it, without blocking the event loop."""
+    def __aexit__(self, *exc: object) -> Awaitable[None]:
+        """Releases it."""
+    def _attempt(self) -> bool:
+        """One try of a task that waits. Raises: as `acquire`."""
 
 @disjoint_base
 class RLock(_Slot):
@@ -80,6 +94,8 @@ class RLock(_Slot):
         """Whether the calling thread holds it."""
     def _depth(self) -> int:
         """How often the calling thread has taken it."""
+    def _attempt(self) -> bool:
+        """One try of a task that waits. Raises: as `Lock.acquire`."""
 
 @disjoint_base
 class Semaphore(_Slot):
@@ -95,6 +111,14 @@ class Semaphore(_Slot):
         """Takes a permit."""
     def __exit__(self, *exc: object) -> None:
         """Gives it back."""
+    def acquire_async(self, timeout: float | None = None) -> Awaitable[bool]:
+        """Awaitable twin of `acquire`. Raises: as `acquire`; RuntimeError without an event loop."""
+    def __aenter__(self) -> Awaitable[bool]:
+        """Takes it, without blocking the event loop."""
+    def __aexit__(self, *exc: object) -> Awaitable[None]:
+        """Releases it."""
+    def _attempt(self) -> bool:
+        """One try of a task that waits. Raises: as `acquire`."""
 
 @disjoint_base
 class RWLock(_Slot):
@@ -105,6 +129,12 @@ class RWLock(_Slot):
     def _release_read(self) -> None: ...
     def _release_write(self) -> None: ...
     def _readers(self) -> int: ...
+    def _attempt_read(self, again: bool, /) -> bool: ...
+    def _attempt_word(self) -> int | None:
+        """First half of writing: from whom the word came, 0 if it was free, None if it is not to be had."""
+    def _attempt_write(self, word: int, /) -> bool:
+        """Second half: whether no reader is left."""
+    def _abandon_write(self, word: int, /) -> None: ...
 
 @disjoint_base
 class Condition(_Slot):
@@ -131,6 +161,11 @@ class Condition(_Slot):
     def notify_all(self) -> None:
         """Wakes all waiters. Raises: AssertionError if the lock is not held."""
     def _waiting(self) -> int: ...
+    def _enlist(self) -> tuple[bool, int, int]:
+        """Joins the list and releases the lock: whether it has a pair, its mark, the depth. Raises: AssertionError."""
+    def _notified(self, paired: bool, mark: int, /) -> bool: ...
+    def _delist(self, paired: bool, mark: int, depth: int = ..., /) -> bool:
+        """Leaves the list, with the lock held again: whether it was notified."""
 
 @disjoint_base
 class Event(_Slot):
@@ -144,6 +179,9 @@ class Event(_Slot):
         """Clears it."""
     def wait(self, timeout: float | None = None) -> bool:
         """Waits until it is set; False if ``timeout`` seconds were over first. Raises: BadTimeout."""
+    def _mark(self) -> int: ...
+    def _happened(self, mark: int, /) -> bool:
+        """Whether it is set, or was since `_mark`."""
 
 @disjoint_base
 class Barrier(_Slot):
@@ -156,6 +194,11 @@ class Barrier(_Slot):
     def _reset(self) -> None: ...
     def _waiting(self) -> int: ...
     def _is_broken(self) -> bool: ...
+    def _come(self) -> tuple[int, int]:
+        """As `_arrive` without waiting: the pair, or -1 (last), -2 (broken), -4 (busy, and the gate's value)."""
+    def _opened(self, gate: int, /) -> bool: ...
+    def _verdict(self, pair: int, /) -> int | None: ...
+    def _give_up(self, pair: int, /) -> int: ...
 
 @disjoint_base
 class Value(_Slot):
@@ -297,3 +340,35 @@ def arena_stats(name: str | None = None, /) -> dict[str, Any]:
 
 def kinds() -> tuple[str, ...]:
     """Names of the kinds of slots, by number."""
+
+@final
+class _Ready:
+    """An awaitable that is done."""
+
+    def __await__(self) -> Self: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any: ...
+
+def open_desk() -> tuple[int, int]:
+    """A desk for an event loop: its number and the descriptor to watch for reading. Raises: OSError."""
+
+def close_desk(desk: int, /) -> None:
+    """Gives up whatever its loop waits for."""
+
+def desk_news(desk: int, /) -> tuple[int, ...]:
+    """The tickets that should be looked at."""
+
+def watch(desk: int, shared: Any, operation: int, mark: int, /) -> int:
+    """Makes the helper thread wait for something: a ticket. Raises: OSError, ClosedError, ArenaCorrupt."""
+
+def watch_again(ticket: int, took: bool, mark: int, /) -> None:
+    """The loop looked: whether it took something."""
+
+def unwatch(ticket: int, /) -> None:
+    """Nobody waits for it any more."""
+
+def helper_runs() -> bool:
+    """Whether the helper thread is there."""
+
+def seconds(timeout: float | None, /) -> float | None:
+    """A timeout as the blocking calls understand it; None: for ever. Raises: BadTimeout."""

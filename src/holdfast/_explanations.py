@@ -140,6 +140,18 @@ takes one at a time and raises that exception itself.
 
 **What to do.** Look at `errors`. Make the classes importable in the consumer.
 
+# HF204: tasks of a joinable queue were lost
+
+**What happened.** `join()` waits until every item of a `JoinableQueue` was taken and finished. A process was killed
+after it had taken some and before it called `task_done()` for them, so this would never come true. The message names
+the process (`pids`) and how many tasks it had (`tasks`).
+
+**What became of the rest.** The other items were or will be processed as usual; `join()` can be called again and says so
+again. What a process had taken before it died is not in the queue any more.
+
+**What to do.** Find out why the process died. To have work done again, put it again; if it must not be lost, let the
+consumer note what it has begun, or use a pool, which knows what each worker does.
+
 # HF301: a process died before it delivered
 
 **What happened.** A process ended by a signal, by `os._exit()` or by the kernel's out-of-memory killer, and so has no

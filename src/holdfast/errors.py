@@ -54,6 +54,7 @@ __all__ = [
     "ResultLost",
     "ResultTimeout",
     "ShutDown",
+    "TasksLost",
     "TooManyProcesses",
     "UnknownArena",
     "UnsupportedPlatform",
@@ -211,6 +212,14 @@ class ItemsBroken(HoldfastError, RuntimeError):
     code = "HF203"
     items: list[Any]
     errors: list[BaseException]
+
+
+class TasksLost(HoldfastError, RuntimeError):
+    """A process was killed with tasks of a joinable queue, so that ``join()`` would wait for ever."""
+
+    code = "HF204"
+    pids: tuple[int, ...] = ()
+    tasks: int = 0
 
 
 # HF3xx: processes and pools (WorkerDied HF301 and ResultTimeout HF302 stand in _late_errors)

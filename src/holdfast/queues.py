@@ -12,6 +12,7 @@ and executors are built on, are ``multiprocessing.queues``.
 """
 
 from holdfast import _core
+from holdfast._awaitable import AsyncQueue
 from holdfast.synchronize import _KIND, _checked, _same, _Shared
 
 TYPE_CHECKING = False
@@ -28,7 +29,7 @@ _JOINABLE = 8  # see rust/holdfast-core/src/arena/layout.rs
 _MOST = 0xFFFF_FFFF
 
 
-class _Ring(_Shared, _core.Queue):
+class _Ring(AsyncQueue, _Shared, _core.Queue):
     """What all queues have in common."""
 
     __slots__ = ("__weakref__",)
@@ -156,7 +157,11 @@ class JoinableQueue(Queue):
         self._task_done()
 
     def join(self) -> None:
-        """Wait until every item that was put has been taken and finished."""
+        """Wait until every item that was put has been taken and finished.
+
+        Raises:
+            TasksLost: A process was killed with tasks that it had taken, so that they never will be finished.
+        """
         self._join()
 
 

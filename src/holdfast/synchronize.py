@@ -11,6 +11,7 @@ from multiprocessing.process import current_process
 from time import monotonic
 
 from holdfast import _core
+from holdfast._awaitable import AsyncBarrier, AsyncCondition, AsyncEvent, AsyncRLock, AsyncSide
 
 TYPE_CHECKING = False
 
@@ -190,7 +191,7 @@ class Lock(_Shared, _core.Lock):
         return self.locked()
 
 
-class RLock(_Shared, _core.RLock):
+class RLock(AsyncRLock, _Shared, _core.RLock):
     """A lock that its holder may take again; it is free after as many releases.
 
     Args and errors as for :class:`Lock`; only the holding thread may release it.
@@ -291,7 +292,7 @@ class BoundedSemaphore(Semaphore):
     _extra = _BOUNDED
 
 
-class Event(_Shared, _core.Event):
+class Event(AsyncEvent, _Shared, _core.Event):
     """A flag to wait for. ``set()`` never waits for anybody, so a signal handler may call it.
 
     Args:
@@ -332,7 +333,7 @@ class _NoCounter:
         raise NotImplementedError
 
 
-class Condition(_Shared, _core.Condition):
+class Condition(AsyncCondition, _Shared, _core.Condition):
     """A place to wait until something has changed, under a lock.
 
     ``acquire``, ``release`` and ``with`` are those of the lock. ``wait(timeout=None)`` releases it, sleeps until
@@ -434,7 +435,7 @@ class _Parties(_Shared, _core.Barrier):
     _LAST, _BROKEN, _TIMED_OUT = -1, -2, -3
 
 
-class Barrier:
+class Barrier(AsyncBarrier):
     """A point that a fixed number of parties pass together; it breaks when one of them is killed there.
 
     Args:
@@ -514,18 +515,24 @@ class Barrier:
         """
         shared = self._shared
         index = shared._arrive(self._timeout if timeout is None else timeout)
-        if index == shared._LAST:
-            if self._action is not None:
-                try:
-                    self._action()
-                except BaseException:
-                    shared._abort()
-                    raise
-            index = shared._open()
+        return self._judge(self._act() if index == shared._LAST else index)
+
+    def _act(self) -> int:
+        """The last party runs the action and opens."""
+        shared = self._shared
+        if self._action is not None:
+            try:
+                self._action()
+            except BaseException:
+                shared._abort()
+                raise
+        return shared._open()
+
+    def _judge(self, index: int) -> int:
         if index < 0:
             from holdfast.errors import BarrierBroken
 
-            late = index == shared._TIMED_OUT
+            late = index == self._shared._TIMED_OUT
             why = "this party's time was over" if late else "a party was killed, or it was aborted"
             message = f"the barrier of {self.parties} parties is broken: {why}; call reset() to use it again"
             raise BarrierBroken(message)
@@ -590,11 +597,11 @@ class RWLock(_Shared, _core.RWLock):
 
     def read(self) -> "Side":
         """The reading side: a context manager with ``acquire(block, timeout)`` and ``release()``."""
-        return Side(self, self._acquire_read, self._release_read)
+        return Side(self, self._acquire_read, self._release_read, "read")
 
     def write(self) -> "Side":
         """The writing side: a context manager with ``acquire(block, timeout)`` and ``release()``."""
-        return Side(self, self._acquire_write, self._release_write)
+        return Side(self, self._acquire_write, self._release_write, "write")
 
     @property
     def readers(self) -> int:
@@ -602,14 +609,14 @@ class RWLock(_Shared, _core.RWLock):
         return self._readers()
 
 
-class Side:
+class Side(AsyncSide):
     """One side of a :class:`RWLock`, to be used like a lock."""
 
-    __slots__ = ("_lock", "acquire", "release")
+    __slots__ = ("_lock", "_way", "acquire", "release")
 
-    def __init__(self, lock: RWLock, acquire: "Callable[..., bool]", release: "Callable[[], None]") -> None:
+    def __init__(self, lock: RWLock, acquire: "Callable[..., bool]", release: "Callable[[], None]", way: str) -> None:
         """Made by :meth:`RWLock.read` and :meth:`RWLock.write`."""
-        self._lock, self.acquire, self.release = lock, acquire, release
+        self._lock, self.acquire, self.release, self._way = lock, acquire, release, way
 
     def __enter__(self) -> bool:
         """Takes it."""

@@ -34,6 +34,7 @@ BASES = {
     "ShutDown": ("HF201", getattr(queue, "ShutDown", Exception)),
     "QueueClosed": ("HF202", ValueError),
     "ItemsBroken": ("HF203", RuntimeError),
+    "TasksLost": ("HF204", RuntimeError),
     "WorkerDied": ("HF301", concurrent.futures.BrokenExecutor),
     "ResultTimeout": ("HF302", multiprocessing.TimeoutError),
     "ResultLost": ("HF303", RuntimeError),

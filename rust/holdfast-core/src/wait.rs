@@ -116,7 +116,7 @@ pub fn turn<T>(
         Some(ended) => ended,
         None => {
             let outcome = stand_sentry(watch, &mut heart, patience, attempt);
-            leave_seat(seat);
+            let _ = leave_seat(seat);
             outcome
         }
     };
@@ -166,12 +166,11 @@ fn take_seat<T>(
     }
 }
 
-fn leave_seat(seat: &AtomicU32) {
+/// Leaves the seat; whether a sleeper was woken for it.
+pub(crate) fn leave_seat(seat: &AtomicU32) -> bool {
     // Always with a wake: a waiters bit would be lost when the one it was meant for dies (E11 `seat_w`).
     seat.store(0, SC);
-    if !broken("seat-wake") {
-        futex::wake(seat, 1);
-    }
+    !broken("seat-wake") && futex::wake(seat, 1)
 }
 
 fn stand_sentry<T>(

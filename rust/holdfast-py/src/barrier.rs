@@ -4,6 +4,7 @@ use crate::base::{self, base, Base};
 use crate::py::{self, Object, PyResult};
 use crate::waiting::{self, Spin};
 use holdfast_core::lock::barrier::{Arrival, Barrier, Verdict};
+use holdfast_core::sync::SC;
 use holdfast_core::wait::{Waited, Waiting};
 use pyo3_ffi as ffi;
 use std::cell::Cell;
@@ -14,6 +15,9 @@ const LAST: i64 = -1;
 const BROKEN: i64 = -2;
 /// What `_arrive` returns when its time was over.
 const TIMED_OUT: i64 = -3;
+
+/// What `_come` returns when the last round is still being released.
+const BUSY: i64 = -4;
 
 fn barrier(this: &Base) -> PyResult<Barrier<'static>> {
     Ok(Barrier { slot: this.slot()?, cells: this.cells() })
@@ -123,6 +127,63 @@ fn call(
     py::give(run())
 }
 
+/// `_come()`: the first step of an arriving task: its pair, or [`LAST`], or [`BROKEN`]; with [`BUSY`] the gate's value.
+unsafe extern "C-unwind" fn come(object: Object, _: Object) -> Object {
+    call(object, |b, me| {
+        let (what, gate) = match b.arrive(me)? {
+            Arrival::Waits(pair) => (pair as i64, 0),
+            Arrival::Last => (LAST, 0),
+            Arrival::Broken => (BROKEN, 0),
+            Arrival::Busy(gate) => (BUSY, gate),
+        };
+        Ok(py::give(py::tuple(&[number(what), number(i64::from(gate))])))
+    })
+}
+
+fn with_number(
+    object: Object,
+    args: *const Object,
+    count: ffi::Py_ssize_t,
+    act: impl FnOnce(&Barrier<'_>, &holdfast_core::Me<'_>, u32) -> holdfast_core::Result<Object>,
+) -> Object {
+    // SAFETY: `count` arguments are in the array.
+    match (count > 0).then(|| py::as_u32(unsafe { *args })) {
+        Some(Ok(given)) => call(object, |b, me| act(b, me, given)),
+        Some(Err(_)) => core::ptr::null_mut(),
+        None => {
+            py::type_error(c"takes a number");
+            core::ptr::null_mut()
+        }
+    }
+}
+
+/// `_verdict(pair)`: the party's index, [`BROKEN`], or None while it has to wait.
+unsafe extern "C-unwind" fn verdict(object: Object, args: *const Object, count: ffi::Py_ssize_t) -> Object {
+    with_number(object, args, count, |b, me, pair| {
+        me.arena.check()?;
+        Ok(match b.verdict(me, pair as usize) {
+            None => py::none(),
+            Some(Verdict::Passed(index)) => number(i64::from(index)),
+            Some(Verdict::Broken) => number(BROKEN),
+        })
+    })
+}
+
+/// `_opened(gate)`: whether the gate has moved from that value.
+unsafe extern "C-unwind" fn opened(object: Object, args: *const Object, count: ffi::Py_ssize_t) -> Object {
+    with_number(object, args, count, |b, _, gate| Ok(py::boolean(b.slot.gate.load(SC) != gate)))
+}
+
+/// `_give_up(pair)`: a party's time is over: the index if all passed at that very moment, else [`TIMED_OUT`].
+unsafe extern "C-unwind" fn give_up(object: Object, args: *const Object, count: ffi::Py_ssize_t) -> Object {
+    with_number(object, args, count, |b, me, pair| {
+        Ok(number(match b.give_up(me, Some(pair as usize))? {
+            Verdict::Passed(index) => i64::from(index),
+            Verdict::Broken => TIMED_OUT,
+        }))
+    })
+}
+
 /// `_open()`: the last party lets all go; its index or the mark for "broken".
 unsafe extern "C-unwind" fn open(object: Object, _: Object) -> Object {
     call(object, |b, me| {
@@ -154,6 +215,10 @@ pub fn add_types(module: Object) -> bool {
     let own = vec![
         py::fast(c"_arrive", arrive),
         py::no_args(c"_open", open),
+        py::no_args(c"_come", come),
+        py::fast(c"_verdict", verdict),
+        py::fast(c"_opened", opened),
+        py::fast(c"_give_up", give_up),
         py::no_args(c"_abort", abort),
         py::no_args(c"_reset", reset),
         py::no_args(c"_waiting", waiting_parties),

@@ -40,6 +40,8 @@ pub struct Base {
     fights: Cell<u8>,
     /// Threads of this process that wait here.
     busy: Cell<u32>,
+    /// Tasks of event loops that wait here: newcomers queue behind them.
+    pub tasks: Cell<u32>,
 }
 
 /// While it lives, closing the object does not let go of the slot: a thread waits on its words.
@@ -179,6 +181,7 @@ impl Base {
         self.last_won.set(0);
         self.fights.set(0);
         self.busy.set(0);
+        self.tasks.set(0);
         Ok(())
     }
 
@@ -217,6 +220,11 @@ impl Base {
             self.last_site.set((instruction, place));
             self.note_place(slot, place);
         }
+    }
+
+    /// Forgets which place took it last: a task's lock is taken at one instruction of holdfast's own for many places.
+    pub fn forget_place(&self) {
+        self.last_site.set((0, 0));
     }
 
     /// How the object is called in messages.
@@ -394,6 +402,31 @@ unsafe extern "C-unwind" fn title(object: Object, _: Object) -> Object {
     py::text(&unsafe { base(object) }.title())
 }
 
+/// `_address()`: a number that the slot has in this process as long as anybody here has it.
+unsafe extern "C-unwind" fn address(object: Object, _: Object) -> Object {
+    // SAFETY: called as a method.
+    py::give(unsafe { base(object) }.slot().map(|slot| py::integer(core::ptr::from_ref(slot) as u64)))
+}
+
+/// `_tasks(more)`: one task more, or one less, waits here.
+unsafe extern "C-unwind" fn count_tasks(object: Object, args: *const Object, count: ffi::Py_ssize_t) -> Object {
+    // SAFETY: called as a method, with `count` arguments in the array.
+    let (this, more) = unsafe { (base(object), (count > 0).then(|| *args)) };
+    let act = || {
+        let more = py::truth(more.ok_or_else(|| py::type_error(c"_tasks takes a truth value"))?)?;
+        let now = this.tasks.get();
+        this.tasks.set(if more { now + 1 } else { now.saturating_sub(1) });
+        Ok(py::none())
+    };
+    py::give(act())
+}
+
+/// `_waited_for()`: whether tasks wait here.
+unsafe extern "C-unwind" fn is_waited_for(object: Object, _: Object) -> Object {
+    // SAFETY: called as a method.
+    py::boolean(unsafe { base(object) }.tasks.get() != 0)
+}
+
 fn describe(who: &Holder) -> PyResult<Object> {
     py::tuple(&[
         py::integer(u64::from(who.pid)),
@@ -511,10 +544,21 @@ pub fn methods() -> Vec<ffi::PyMethodDef> {
         py::no_args(c"_info", info),
         py::no_args(c"_title", title),
         py::no_args(c"close", close),
+        py::no_args(c"_address", address),
+        py::fast(c"_tasks", count_tasks),
+        py::no_args(c"_waited_for", is_waited_for),
     ];
     list[0].ml_flags |= ffi::METH_CLASS;
     list[1].ml_flags |= ffi::METH_CLASS;
     list[2].ml_flags |= ffi::METH_CLASS;
+    list
+}
+
+/// Methods of classes for which closing means something else.
+pub fn methods_but_close() -> Vec<ffi::PyMethodDef> {
+    let mut list = methods();
+    // SAFETY: method names are static and zero-terminated.
+    list.retain(|m| unsafe { std::ffi::CStr::from_ptr(m.ml_name) } != c"close");
     list
 }
 

@@ -189,6 +189,67 @@ unsafe extern "C-unwind" fn waiters(object: Object, _: Object) -> Object {
     py::give(act())
 }
 
+/// `_enlist()`: puts the calling thread on the list and releases the lock: whether it has a pair, its mark, the depth.
+unsafe extern "C-unwind" fn enlist(object: Object, _: Object) -> Object {
+    let act = || {
+        // SAFETY: called as a method.
+        let (this, lock) = unsafe { parts(object) }?;
+        check_held(lock, c"must acquire() condition before using wait_async()")?;
+        let condition = condition(this)?;
+        let place = condition.enlist(&this.me()?);
+        match lock::release_all(lock) {
+            Ok(depth) => {
+                let (paired, mark) = match place {
+                    Place::Pair(i) => (true, i as u64),
+                    Place::Gate(value) => (false, u64::from(value)),
+                };
+                py::tuple(&[py::boolean(paired), py::integer(mark), py::integer(u64::from(depth))])
+            }
+            Err(raised) => {
+                let _ = condition.delist(place);
+                Err(raised)
+            }
+        }
+    };
+    py::give(act())
+}
+
+fn place_of(args: *const Object, count: ffi::Py_ssize_t) -> PyResult<Place> {
+    if count < 2 {
+        return Err(py::type_error(c"a place and its mark are wanted"));
+    }
+    // SAFETY: at least two arguments are in the array.
+    let (paired, mark) = unsafe { (*args, *args.add(1)) };
+    let mark = py::as_u32(mark)?;
+    Ok(if py::truth(paired)? { Place::Pair(mark as usize) } else { Place::Gate(mark) })
+}
+
+/// `_notified(paired, mark)`: whether the waiter at that place was notified.
+unsafe extern "C-unwind" fn notified(object: Object, args: *const Object, count: ffi::Py_ssize_t) -> Object {
+    let act = || {
+        // SAFETY: called as a method.
+        let (this, _) = unsafe { parts(object) }?;
+        this.arena().check().map_err(|e| py::raise_core(&e))?;
+        Ok(py::boolean(condition(this)?.was_notified(place_of(args, count)?)))
+    };
+    py::give(act())
+}
+
+/// `_delist(paired, mark, depth)`: takes the waiter off the list, with the lock held again; whether it was notified.
+unsafe extern "C-unwind" fn delist(object: Object, args: *const Object, count: ffi::Py_ssize_t) -> Object {
+    let act = || {
+        // SAFETY: called as a method.
+        let (this, lock) = unsafe { parts(object) }?;
+        let place = place_of(args, count)?;
+        if count > 2 {
+            // SAFETY: three arguments are in the array.
+            lock::set_depth(lock, py::as_u32(unsafe { *args.add(2) })?)?;
+        }
+        Ok(py::boolean(condition(this)?.delist(place)))
+    };
+    py::give(act())
+}
+
 unsafe extern "C-unwind" fn dealloc(object: Object) {
     // SAFETY: called once, with the last reference gone.
     unsafe {
@@ -210,6 +271,9 @@ pub fn add_types(module: Object) -> bool {
         py::keywords(c"notify", notify),
         py::no_args(c"notify_all", notify_all),
         py::no_args(c"_waiting", waiters),
+        py::no_args(c"_enlist", enlist),
+        py::fast(c"_notified", notified),
+        py::fast(c"_delist", delist),
     ]);
     let lock = ffi::PyGetSetDef {
         name: c"_lock".as_ptr(),

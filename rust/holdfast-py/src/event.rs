@@ -77,6 +77,24 @@ unsafe extern "C-unwind" fn wait(
     py::give(act(this).map(py::boolean))
 }
 
+/// `_mark()`: what to compare with later.
+unsafe extern "C-unwind" fn mark(object: Object, _: Object) -> Object {
+    // SAFETY: called as a method.
+    py::give(unsafe { base(object) }.slot().map(|slot| py::integer(u64::from(slot.word.load(SC)))))
+}
+
+/// `_happened(mark)`: whether it is set, or was since then.
+unsafe extern "C-unwind" fn happened(object: Object, args: *const Object, count: ffi::Py_ssize_t) -> Object {
+    // SAFETY: called as a method, with `count` arguments in the array.
+    let (this, mark) = unsafe { (base(object), (count > 0).then(|| *args)) };
+    let act = || {
+        let mark = py::as_u32(mark.ok_or_else(|| py::type_error(c"_happened takes a mark"))?)?;
+        this.arena().check().map_err(|e| py::raise_core(&e))?;
+        Ok(py::boolean(event::happened(&this.slot()?.word, mark)))
+    };
+    py::give(act())
+}
+
 /// Adds the class.
 pub fn add_types(module: Object) -> bool {
     let own = vec![
@@ -84,6 +102,8 @@ pub fn add_types(module: Object) -> bool {
         py::no_args(c"set", set),
         py::no_args(c"clear", clear),
         py::keywords(c"wait", wait),
+        py::no_args(c"_mark", mark),
+        py::fast(c"_happened", happened),
     ];
     base::add_class(module, c"holdfast._core.Event", own, Vec::new())
 }

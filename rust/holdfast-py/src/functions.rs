@@ -98,7 +98,8 @@ unsafe extern "C-unwind" fn kinds(_: Object, _: Object) -> Object {
 
 /// The table of functions.
 pub fn methods() -> *mut ffi::PyMethodDef {
-    let list = vec![
+    let mut list = crate::watch::methods();
+    list.extend([
         py::no_args(c"arena_name", arena_name),
         py::no_args(c"home_arena", home_arena),
         py::fast(c"join_arena", join_arena),
@@ -113,6 +114,6 @@ pub fn methods() -> *mut ffi::PyMethodDef {
         py::fast(c"_unpack", crate::queue::unpack),
         py::no_args(c"release_cache", crate::queue::release_cache),
         ffi::PyMethodDef::zeroed(),
-    ];
+    ]);
     Box::leak(list.into_boxed_slice()).as_mut_ptr()
 }

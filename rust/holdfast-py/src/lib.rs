@@ -4,6 +4,7 @@
 //! the usual wrapping of methods would be most of their cost. Every method is an `extern "C-unwind"` function, because
 //! CPython ends daemon threads of a finished interpreter by unwinding them.
 
+mod awaiting;
 mod barrier;
 mod base;
 mod condition;
@@ -18,6 +19,7 @@ mod semaphore;
 mod site;
 mod value;
 mod waiting;
+mod watch;
 
 use pyo3_ffi as ffi;
 use std::ffi::{c_int, c_void};
@@ -37,6 +39,7 @@ unsafe extern "C-unwind" fn execute(module: *mut ffi::PyObject) -> c_int {
             value::add_types,
             memory::add_types,
             queue::add_types,
+            awaiting::add_types,
         ]
         .iter()
         .all(|add| add(module))

@@ -1,5 +1,6 @@
 //! `Lock` and `RLock`.
 
+use crate::awaiting;
 use crate::base::{self, base, Base};
 use crate::py::{self, Object, PyResult};
 use crate::waiting::{self, Limit};
@@ -349,6 +350,59 @@ unsafe extern "C-unwind" fn exit<K: Kind>(object: Object, _: *const Object, _: f
     }
 }
 
+/// Takes the lock if that is possible at once.
+fn try_now<K: Kind>(this: &Base) -> PyResult<bool> {
+    if acquire_quickly::<K>(this) && !fault::lost() {
+        return Ok(true);
+    }
+    Ok(acquire_fast::<K>(this)? || acquire_slow::<K>(this, Limit::Now)?)
+}
+
+/// `_attempt()`: one try of a task that waits; it looks deeper than a first try, and for the task's own place.
+unsafe extern "C-unwind" fn attempt<K: Kind>(object: Object, _: Object) -> Object {
+    // SAFETY: called as a method.
+    let this = unsafe { base(object) };
+    let act = || {
+        let (slot, me) = (this.slot()?, this.me()?);
+        this.forget_place();
+        let got = mutex::try_deep(&me, &slot.word, true);
+        let done = took_over_or_free::<K>(this, &me, slot, got);
+        this.forget_place();
+        done
+    };
+    py::give(act().map(py::boolean))
+}
+
+/// `async with lock`.
+unsafe extern "C-unwind" fn enter_async(object: Object, _: Object) -> Object {
+    // SAFETY: called as a method.
+    unsafe { awaiting::enter(object, try_now::<Plain>) }
+}
+
+/// `acquire_async(timeout=None)`.
+unsafe extern "C-unwind" fn acquire_async(
+    object: Object,
+    args: *const Object,
+    count: ffi::Py_ssize_t,
+    keywords: Object,
+) -> Object {
+    // SAFETY: called as a method.
+    unsafe { awaiting::acquire(object, args, count, keywords, try_now::<Plain>) }
+}
+
+/// Leaves `async with lock`.
+unsafe extern "C-unwind" fn exit_async(object: Object, _: *const Object, _: ffi::Py_ssize_t) -> Object {
+    // SAFETY: called as a method.
+    let this = unsafe { base(object) };
+    let done = release_quickly::<Plain>(this) || {
+        let answer = release_or_report::<Plain>(this, true);
+        py::drop_ref(answer);
+        !answer.is_null()
+    };
+    // SAFETY: as above.
+    unsafe { awaiting::exit(object, done) }
+}
+
 unsafe extern "C-unwind" fn locked(object: Object, _: Object) -> Object {
     // SAFETY: called as a method.
     let this = unsafe { base(object) };
@@ -382,12 +436,19 @@ fn methods<K: Kind>() -> Vec<ffi::PyMethodDef> {
         py::no_args(c"locked", locked),
         py::no_args(c"_is_mine", is_mine),
         py::no_args(c"_depth", depth),
+        py::no_args(c"_attempt", attempt::<K>),
     ]
 }
 
 /// Adds the classes.
 pub fn add_types(module: Object) -> bool {
-    base::add_class(module, c"holdfast._core.Lock", methods::<Plain>(), Vec::new())
+    let mut plain = methods::<Plain>();
+    plain.extend([
+        py::no_args(c"__aenter__", enter_async),
+        py::keywords(c"acquire_async", acquire_async),
+        py::fast(c"__aexit__", exit_async),
+    ]);
+    base::add_class(module, c"holdfast._core.Lock", plain, Vec::new())
         && base::add_class(module, c"holdfast._core.RLock", methods::<Reentrant>(), Vec::new())
 }
 
@@ -453,6 +514,11 @@ pub fn take_again(this: &Base, depth: u32) -> PyResult<()> {
     if !acquire_quickly::<Plain>(this) && !acquire_fast::<Plain>(this)? {
         acquire_slow::<Plain>(this, Limit::Never)?;
     }
+    set_depth(this, depth)
+}
+
+/// Makes a held lock as deep as it was.
+pub fn set_depth(this: &Base, depth: u32) -> PyResult<()> {
     // Relaxed: the lock is held by this thread, which alone writes the depth.
     this.slot()?.count.store(depth, Ordering::Relaxed);
     Ok(())

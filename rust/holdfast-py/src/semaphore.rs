@@ -1,10 +1,11 @@
 //! `Semaphore` and `BoundedSemaphore` (one class; the bound is a flag of the slot).
 
+use crate::awaiting;
 use crate::base::{self, base, Base};
 use crate::lock::{patience, report_death};
 use crate::py::{self, Object, PyResult};
 use crate::waiting::{self, Limit};
-use holdfast_core::arena::{gave, took};
+use holdfast_core::arena::{gave, took, Me};
 use holdfast_core::lock::semaphore::Semaphore;
 use holdfast_core::lock::{Released, Taken};
 use holdfast_core::os::fault;
@@ -92,22 +93,73 @@ fn acquire_slow(this: &Base, limit: Limit) -> PyResult<bool> {
             got
         }
     };
+    took_over_or_free(this, &me, semaphore, got)
+}
+
+/// The end of an acquire that was not quick: notes where the permit was taken, tells of a dead taker.
+fn took_over_or_free(this: &Base, me: &Me<'_>, semaphore: Semaphore<'_>, got: Option<Taken>) -> PyResult<bool> {
     this.arena().check().map_err(|e| py::raise_core(&e))?;
     let Some(taken) = got else { return Ok(false) };
     if let Err(closed) = this.slot() {
-        let _ = semaphore.release(&me); // another thread closed the object while this one waited
+        let _ = semaphore.release(me); // another thread closed the object while this one waited
         return Err(closed);
     }
+    let slot = semaphore.slot;
     let place = slot.site.load(SC);
     me.took();
-    this.note_taken(&me, slot);
+    this.note_taken(me, slot);
     if let Taken::FromDead(owner) = taken {
         report_death(this, slot, owner, place, || {
             me.gave();
-            let _ = semaphore.release(&me);
+            let _ = semaphore.release(me);
         })?;
     }
     Ok(true)
+}
+
+/// Takes a permit if that is possible at once.
+fn try_now(this: &Base) -> PyResult<bool> {
+    Ok(acquire_quickly(this) || acquire_fast(this)? || acquire_slow(this, Limit::Now)?)
+}
+
+/// `_attempt()`: one try of a task that waits; it looks deeper than a first try, and for the task's own place.
+unsafe extern "C-unwind" fn attempt(object: Object, _: Object) -> Object {
+    // SAFETY: called as a method.
+    let this = unsafe { base(object) };
+    let act = || {
+        let (semaphore, me) = (semaphore(this)?, this.me()?);
+        this.forget_place();
+        let done = took_over_or_free(this, &me, semaphore, semaphore.try_deep(&me, true));
+        this.forget_place();
+        done
+    };
+    py::give(act().map(py::boolean))
+}
+
+/// `async with semaphore`.
+unsafe extern "C-unwind" fn enter_async(object: Object, _: Object) -> Object {
+    // SAFETY: called as a method.
+    unsafe { awaiting::enter(object, try_now) }
+}
+
+/// `acquire_async(timeout=None)`.
+unsafe extern "C-unwind" fn acquire_async(
+    object: Object,
+    args: *const Object,
+    count: ffi::Py_ssize_t,
+    keywords: Object,
+) -> Object {
+    // SAFETY: called as a method.
+    unsafe { awaiting::acquire(object, args, count, keywords, try_now) }
+}
+
+/// Leaves `async with semaphore`.
+unsafe extern "C-unwind" fn exit_async(object: Object, _: *const Object, _: ffi::Py_ssize_t) -> Object {
+    // SAFETY: called as a method.
+    let this = unsafe { base(object) };
+    let done = release_quickly(this) || release_one(this, true).is_ok();
+    // SAFETY: as above.
+    unsafe { awaiting::exit(object, done) }
 }
 
 #[cold]
@@ -212,6 +264,10 @@ pub fn add_types(module: Object) -> bool {
         py::no_args(c"__enter__", enter),
         py::fast(c"__exit__", exit),
         py::no_args(c"get_value", get_value),
+        py::no_args(c"_attempt", attempt),
+        py::no_args(c"__aenter__", enter_async),
+        py::keywords(c"acquire_async", acquire_async),
+        py::fast(c"__aexit__", exit_async),
     ];
     base::add_class(module, c"holdfast._core.Semaphore", own, Vec::new())
 }

@@ -226,13 +226,21 @@ impl Arena {
         Ok(me | self.process(me).map_or(0, |r| r.generation.load(SC)) << TOKEN_BITS & TOKEN_MASK)
     }
 
+    fn is_of_token(&self, index: u32, token: u32) -> bool {
+        let generation = self.process(index).map_or(0, |r| r.generation.load(SC));
+        index | generation << TOKEN_BITS & TOKEN_MASK == token
+    }
+
     /// Whether the process behind a token lives.
     pub(crate) fn is_token_alive(&self, token: u32) -> bool {
         let index = token & ((1 << TOKEN_BITS) - 1);
-        self.is_process_alive(index, true)
-            && self.process(index).is_some_and(|r| {
-                (r.generation.load(SC) << TOKEN_BITS ^ token) & TOKEN_MASK >> TOKEN_BITS << TOKEN_BITS == 0
-            })
+        self.is_process_alive(index, true) && self.is_of_token(index, token)
+    }
+
+    /// Whether the process behind a token has said that it ends in order, as far as that is still known.
+    pub(crate) fn ended_in_order(&self, token: u32) -> bool {
+        let index = token & ((1 << TOKEN_BITS) - 1);
+        self.is_of_token(index, token) && self.process(index).is_some_and(|r| r.exiting.load(SC) != 0)
     }
 
     /// Gives this process a name for reports, in the arenas it has and in those to come.

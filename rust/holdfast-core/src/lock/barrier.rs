@@ -205,7 +205,25 @@ impl Barrier<'_> {
         }
     }
 
-    fn verdict(&self, me: &Me<'_>, pair: usize) -> Option<Verdict> {
+    /// Whether the party with this owner id has its verdict in this pair; if not, what to sleep on. A deep look also
+    /// breaks the barrier if a party is dead.
+    pub(crate) fn observe(&self, me: &Me<'_>, party: u32, pair: usize, watch: &mut Watch, deep: bool) -> bool {
+        if deep && self.locked(me, || self.look_for_dead(me)).is_err() {
+            return true;
+        }
+        watch.add(&self.slot.gate, self.slot.gate.load(SC));
+        self.cells[2 * pair + 1].load(SC) & STATE != WAITING || self.cells[2 * pair].load(SC) != party
+    }
+
+    /// Whether the gate has moved from `value`; if not, what to sleep on.
+    pub(crate) fn observe_gate(&self, value: u32, watch: &mut Watch) -> bool {
+        watch.add(&self.slot.gate, value);
+        self.slot.gate.load(SC) != value
+    }
+
+    /// The verdict of the calling thread's pair, if it is there.
+    #[must_use]
+    pub fn verdict(&self, me: &Me<'_>, pair: usize) -> Option<Verdict> {
         let (owner, state) = (&self.cells[2 * pair], &self.cells[2 * pair + 1]);
         let now = state.load(SC);
         if now & STATE == WAITING && owner.load(SC) == me.id {

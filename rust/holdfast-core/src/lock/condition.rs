@@ -11,7 +11,7 @@
 
 use crate::arena::layout::Slot;
 use crate::arena::{Me, OwnerState};
-use crate::os::futex;
+use crate::os::futex::{self, Watch};
 use crate::sync::{broken, AtomicU32, SC};
 use crate::wait::{Heart, Patience, Waited};
 
@@ -87,6 +87,27 @@ impl Condition<'_> {
             let woken = futex::wait(word, value, Some(heart.until(patience)));
             if let Some(end) = heart.after(woken, patience) {
                 return end;
+            }
+        }
+    }
+
+    /// Whether the waiter at a place may go on; if not, what to sleep on.
+    pub(crate) fn observe(&self, place: Place, watch: &mut Watch) -> bool {
+        match place {
+            Place::Gate(value) => {
+                watch.add(&self.slot.gate, value);
+                self.slot.gate.load(SC) != value
+            }
+            Place::Pair(i) => {
+                let word = &self.cells[2 * i + 1];
+                let now = word.load(SC);
+                if now & WAITING == 0 {
+                    return true;
+                }
+                if now & ASLEEP != 0 || word.compare_exchange(now, now | ASLEEP, SC, SC).is_ok() {
+                    watch.add(word, now | ASLEEP);
+                }
+                false
             }
         }
     }

@@ -6,7 +6,7 @@
 //! A sleeper that finds the count changed was woken by a `set` even if a `clear` followed at once. A setter killed before
 //! its wake leaves the word set: the heartbeat of the sleepers finds it.
 
-use crate::os::futex;
+use crate::os::futex::{self, Watch};
 use crate::sync::{broken, AtomicU32, SC};
 use crate::wait::{Heart, Patience, Waited};
 
@@ -36,6 +36,28 @@ pub fn set(word: &AtomicU32) {
 /// Clears the event.
 pub fn clear(word: &AtomicU32) {
     word.fetch_and(!SET, SC);
+}
+
+/// Whether the event is set, or was set since its word had the value `first`.
+#[must_use]
+pub fn happened(word: &AtomicU32, first: u32) -> bool {
+    let now = word.load(SC);
+    now & SET != 0 || (now ^ first) & COUNT != 0
+}
+
+/// As [`happened`]; if not, what to sleep on.
+pub(crate) fn observe(word: &AtomicU32, first: u32, watch: &mut Watch) -> bool {
+    if happened(word, first) {
+        return true;
+    }
+    let now = word.load(SC);
+    if now & SLEEPERS != 0 || word.compare_exchange(now, now | SLEEPERS, SC, SC).is_ok() {
+        watch.add(word, now | SLEEPERS);
+        if happened(word, first) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Waits until the event is set.

@@ -12,7 +12,7 @@
 //! is SeqCst.
 
 use super::{Released, Taken};
-use crate::arena::{Arena, Me, OwnerState, ORPHAN, OWNER_MASK};
+use crate::arena::{Me, OwnerState, ORPHAN, OWNER_MASK};
 use crate::error::{Error, Result};
 use crate::os::futex::{self, Watch};
 use crate::sync::{broken, AtomicU32, Ordering, SC};
@@ -40,12 +40,18 @@ pub fn release_fast(word: &AtomicU32, me: u32) -> bool {
 /// Takes the lock if it is free or its holder is dead.
 #[must_use]
 pub fn try_acquire(me: &Me<'_>, word: &AtomicU32) -> Option<Taken> {
+    try_deep(me, word, false)
+}
+
+/// As [`try_acquire`]; `deep` also asks /proc for a holder without a beacon.
+#[must_use]
+pub fn try_deep(me: &Me<'_>, word: &AtomicU32, deep: bool) -> Option<Taken> {
     loop {
         let now = word.load(SC);
         let owner = now & OWNER_MASK;
         let taken = if owner == 0 {
             Taken::Free
-        } else if matches!(me.arena.owner_state(owner, false), OwnerState::Dead) {
+        } else if matches!(me.arena.owner_state(owner, deep), OwnerState::Dead) {
             Taken::FromDead(owner)
         } else {
             return None;
@@ -84,21 +90,21 @@ pub(crate) fn attempt(me: &Me<'_>, word: &AtomicU32, watch: &mut Watch, deep: bo
     None
 }
 
-/// Whether the lock could be had now; if not, the words to sleep on. For a sentry that takes nothing itself.
-pub(crate) fn observe(arena: &Arena, word: &AtomicU32, watch: &mut Watch, deep: bool) -> bool {
-    let mut now = word.load(SC);
+/// As [`attempt`], but nothing is taken: whether the lock could be had.
+pub(crate) fn observe(me: &Me<'_>, word: &AtomicU32, watch: &mut Watch, deep: bool) -> bool {
+    let now = word.load(SC);
     let owner = now & OWNER_MASK;
     if owner == 0 {
         return true;
     }
-    let OwnerState::Alive(beacon) = arena.owner_state(owner, deep) else { return true };
-    if now & WAITING == 0 {
-        if word.compare_exchange(now, now | WAITING, SC, SC).is_err() {
-            return true; // it has moved: worth a try
-        }
-        now |= WAITING;
+    let OwnerState::Alive(beacon) = me.arena.owner_state(owner, deep) else { return true };
+    if now & WAITING == 0
+        && !broken("observer-waiters-bit")
+        && word.compare_exchange(now, now | WAITING, SC, SC).is_err()
+    {
+        return false;
     }
-    watch.add(word, now);
+    watch.add(word, if broken("observer-waiters-bit") { now } else { now | WAITING });
     if let Some((beacon, value)) = beacon {
         watch.add(beacon, value);
     }

@@ -62,8 +62,18 @@ impl RwLock<'_> {
         self.look(me, false)
     }
 
+    /// As [`Self::try_read`], asking /proc for a writer without a beacon; but that the thread reads already is no reason to
+    /// pass a waiting writer: for tasks, of which one thread has many.
+    #[must_use]
+    pub fn try_read_as_newcomer(&self, me: &Me<'_>) -> Option<Taken> {
+        self.read_once(me, true, false)
+    }
+
     fn look(&self, me: &Me<'_>, deep: bool) -> Option<Taken> {
-        let again = self.reads(me.id);
+        self.read_once(me, deep, self.reads(me.id))
+    }
+
+    fn read_once(&self, me: &Me<'_>, deep: bool, again: bool) -> Option<Taken> {
         if !again && self.is_written(me, self.slot.word.load(SC), deep) {
             return None;
         }
@@ -99,6 +109,25 @@ impl RwLock<'_> {
                 None
             })
         })
+    }
+
+    /// Whether a newcomer could read; otherwise what to sleep on.
+    pub(crate) fn observe_read(&self, me: &Me<'_>, watch: &mut Watch, deep: bool) -> bool {
+        if !self.is_written(me, self.slot.word.load(SC), deep) && self.cells.iter().any(|c| c.load(SC) == 0) {
+            return true;
+        }
+        self.watch_what_is_in_the_way(me, watch, deep);
+        false
+    }
+
+    /// Whether no living reader is left; otherwise what to sleep on. For the one who has the word.
+    pub fn observe_readers(&self, me: &Me<'_>, watch: &mut Watch, deep: bool) -> bool {
+        let gate = self.slot.gate.load(SC);
+        if gate & WAITING == 0 && self.slot.gate.compare_exchange(gate, gate | WAITING, SC, SC).is_err() {
+            return false;
+        }
+        watch.add(&self.slot.gate, gate | WAITING);
+        self.drop_dead_readers(me, watch, deep) == 0
     }
 
     /// What a reader sleeps on; nothing if it should look again at once.
@@ -183,7 +212,7 @@ impl RwLock<'_> {
     }
 
     /// Gives up the word before having written. If it came from a dead writer, the next one must still be told.
-    fn step_back(&self, me: &Me<'_>, taken: Taken) {
+    pub fn step_back(&self, me: &Me<'_>, taken: Taken) {
         if let (Taken::FromDead(dead), false) = (taken, broken("orphan-again")) {
             if dead != ORPHAN {
                 self.slot.orphan_pid.store(me.arena.holder(dead).pid, SC);
@@ -220,13 +249,11 @@ impl RwLock<'_> {
         let mut deep = false;
         loop {
             watch.clear();
-            let gate = self.slot.gate.load(SC);
-            if gate & WAITING == 0 && self.slot.gate.compare_exchange(gate, gate | WAITING, SC, SC).is_err() {
-                continue;
-            }
-            watch.add(&self.slot.gate, gate | WAITING);
-            if self.drop_dead_readers(me, &mut watch, deep) == 0 {
+            if self.observe_readers(me, &mut watch, deep) {
                 return Waited::Done(());
+            }
+            if watch.words().is_empty() {
+                continue;
             }
             let woken = futex::wait_any(watch.words(), Some(heart.until(patience)));
             relay(&watch);

@@ -74,10 +74,16 @@ impl<'a> Semaphore<'a> {
     /// Takes a permit if one is free or its taker is dead.
     #[must_use]
     pub fn try_acquire(&self, me: &Me<'_>) -> Option<Taken> {
+        self.try_deep(me, false)
+    }
+
+    /// As [`Self::try_acquire`]; `deep` also asks /proc for takers without a beacon.
+    #[must_use]
+    pub fn try_deep(&self, me: &Me<'_>, deep: bool) -> Option<Taken> {
         if self.try_fast(me.id) {
             return Some(Taken::Free);
         }
-        self.try_dead(me, None, false)
+        self.try_dead(me, None, deep)
     }
 
     /// Takes over a dead taker's permit; on the way puts the beacons of the living into the watch.
@@ -135,6 +141,32 @@ impl<'a> Semaphore<'a> {
         }
         watch.add(&self.slot.gate, gate);
         self.try_dead(me, Some(watch), deep)
+    }
+
+    /// As `attempt`, but nothing is taken: whether a permit could be had.
+    pub(crate) fn observe(&self, me: &Me<'_>, watch: &mut Watch, deep: bool) -> bool {
+        let gate = self.slot.gate.load(SC);
+        if gate & WAITING == 0 && self.slot.gate.compare_exchange(gate, gate | WAITING, SC, SC).is_err() {
+            return false;
+        }
+        if self.slot.count.load(SC) != 0 {
+            return true;
+        }
+        watch.add(&self.slot.gate, gate | WAITING);
+        let comes_back = self.slot.signalled.load(SC) == 0;
+        self.cells.iter().any(|cell| match cell.load(SC) {
+            0 => true,
+            _ if !comes_back => false,
+            owner => match me.arena.owner_state(owner, deep) {
+                OwnerState::Dead => true,
+                OwnerState::Alive(beacon) => {
+                    if let Some((beacon, value)) = beacon {
+                        watch.add(beacon, value);
+                    }
+                    false
+                }
+            },
+        })
     }
 
     /// Gives back the calling thread's own permit, if it has one and nobody waits.

@@ -86,7 +86,7 @@ impl Kernel {
                 }
             }
             Exit::BeaconWake => {
-                self.wake(beacon as usize, 1);
+                let _ = self.wake(beacon as usize, 1);
                 self.enter_stage(task, Exit::Pending);
             }
             Exit::Pending => {
@@ -99,7 +99,7 @@ impl Kernel {
                 self.threads[task].state = if wakes { State::Dying(Exit::PendingWake) } else { State::Dead };
             }
             Exit::PendingWake => {
-                self.wake(pending as usize, 1);
+                let _ = self.wake(pending as usize, 1);
                 self.threads[task].state = State::Dead;
             }
         }

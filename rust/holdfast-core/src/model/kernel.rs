@@ -242,8 +242,8 @@ impl Kernel {
     }
 
     /// Takes up to `count` entries of a word, oldest first. Only a task that is asleep wakes up; one that has been
-    /// woken already, is just queueing or is dying swallows the wake.
-    pub(super) fn wake(&mut self, address: usize, count: u32) {
+    /// woken already, is just queueing or is dying swallows the wake. Whether there was one.
+    pub(super) fn wake(&mut self, address: usize, count: u32) -> bool {
         let mut taken = 0;
         let mut place = 0;
         while taken < count && place < self.queue.len() {

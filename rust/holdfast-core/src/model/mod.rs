@@ -158,9 +158,9 @@ fn wait_outside(words: &[(*const AtomicU32, u32)]) -> Woken {
 }
 
 /// Wakes up to `n` sleepers of a word, oldest first; a scheduling point before it. Does nothing outside a task.
-pub fn futex_wake(word: *const AtomicU32, n: u32) {
+pub fn futex_wake(word: *const AtomicU32, n: u32) -> bool {
     step();
-    with(|kernel| kernel.wake(word as usize, n));
+    with(|kernel| kernel.wake(word as usize, n))
 }
 
 /// Names the word the kernel looks at if this task dies now (the robust list's `list_op_pending`).

@@ -147,10 +147,10 @@ mod real {
         })
     }
 
-    pub fn wake(word: &AtomicU32, n: u32) {
+    pub fn wake(word: &AtomicU32, n: u32) -> bool {
         let n = n.min(i32::MAX as u32);
         // SAFETY: FUTEX_WAKE only uses the address as a key.
-        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, n, 0usize, 0usize, 0u32) };
+        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, n, 0usize, 0usize, 0u32) > 0 }
     }
 }
 
@@ -179,10 +179,10 @@ pub fn wait(word: &AtomicU32, value: u32, deadline_ns: Option<u64>) -> Woken {
     wait_any(&[(core::ptr::from_ref(word), value)], deadline_ns)
 }
 
-/// Wakes at most `n` sleepers of `word`.
-pub fn wake(word: &AtomicU32, n: u32) {
+/// Wakes at most `n` sleepers of `word`; whether there was one.
+pub fn wake(word: &AtomicU32, n: u32) -> bool {
     #[cfg(feature = "model")]
-    crate::model::futex_wake(core::ptr::from_ref(word), n);
+    return crate::model::futex_wake(core::ptr::from_ref(word), n);
     #[cfg(not(feature = "model"))]
-    real::wake(word, n);
+    real::wake(word, n)
 }

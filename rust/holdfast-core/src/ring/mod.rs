@@ -2,6 +2,7 @@
 //!
 //! [`store`] hands out blocks of any size; [`queue`] is the protocol over them; [`words`] says where its words lie.
 
+pub mod hands;
 pub mod queue;
 pub mod store;
 pub mod words;

@@ -19,7 +19,7 @@ use crate::arena::layout::{kind, Slot, MODEL};
 use crate::arena::{Arena, Me};
 use crate::error::{Error, Result};
 use crate::lock::mutex;
-use crate::os::futex::{self, Watch};
+use crate::os::futex::{self, Watch, Woken};
 use crate::sync::{broken, copy_in, AtomicU32, AtomicU64, Ordering, SC};
 use crate::wait::{turn, Heart, Patience, Waited};
 
@@ -34,11 +34,11 @@ const WAITING: u32 = 0x8000_0000;
 /// A queue in place.
 #[derive(Debug, Clone, Copy)]
 pub struct Queue<'a> {
-    arena: &'a Arena,
+    pub(super) arena: &'a Arena,
     /// Its slot.
     pub slot: &'a Slot,
     id: u32,
-    words: &'a Words,
+    pub(super) words: &'a Words,
 }
 
 /// What a waiter has come to.
@@ -410,6 +410,7 @@ impl<'a> Queue<'a> {
                 return false;
             }
             if self.words.finished.compare_exchange(done, done + 1, SC, SC).is_ok() {
+                self.put_out_of_hand();
                 if done + 1 == put {
                     self.wake_joiners();
                 }
@@ -421,7 +422,9 @@ impl<'a> Queue<'a> {
     /// Tasks put and not finished.
     #[must_use]
     pub fn unfinished(&self) -> u64 {
-        self.put().saturating_sub(self.words.finished.load(SC))
+        // Finished is read first: if no more was put until later, then all were finished at that later moment.
+        let finished = self.words.finished.load(SC);
+        self.put().saturating_sub(finished)
     }
 
     fn wake_joiners(&self) {
@@ -432,8 +435,8 @@ impl<'a> Queue<'a> {
         }
     }
 
-    /// Waits until all tasks are finished.
-    pub fn join(&self, patience: &mut Patience<'_>) -> Waited<()> {
+    /// Waits until all tasks are finished. False: it looks as if some never will be (see [`Self::lost`]).
+    pub fn join(&self, patience: &mut Patience<'_>) -> Waited<bool> {
         let mut heart = Heart::default();
         loop {
             let mut now = self.words.joined.load(SC);
@@ -444,39 +447,43 @@ impl<'a> Queue<'a> {
                 now |= WAITING;
             }
             if self.unfinished() == 0 {
-                return Waited::Done(());
+                return Waited::Done(true);
             }
             let woken = futex::wait(&self.words.joined, now, Some(heart.until(patience)));
             if let Some(end) = heart.after(woken, patience) {
-                return if self.unfinished() == 0 { Waited::Done(()) } else { end };
+                return if self.unfinished() == 0 { Waited::Done(true) } else { end };
+            }
+            if woken == Woken::TimedOut && !self.lost().is_empty() {
+                return Waited::Done(false);
             }
         }
     }
 
-    /// Words to watch by somebody who cannot take the lock now: whether a reader would get something.
-    pub fn observe_to_read(&self, watch: &mut Watch, deep: bool) -> bool {
-        if self.is_empty() {
-            return self.observe_gate(&self.words.read, watch, || self.is_empty());
-        }
-        self.observe_lock(&self.words.read.lock.word, watch, deep)
+    /// Whether a reader would get something now, or be told that the queue was shut down; if not, what to sleep on.
+    pub(crate) fn observe_to_read(&self, me: &Me<'_>, watch: &mut Watch, deep: bool) -> bool {
+        Self::observe(&self.words.read, me, watch, deep, || self.is_empty(), || self.is_shut())
     }
 
     /// As [`Self::observe_to_read`], for a writer.
-    pub fn observe_to_write(&self, watch: &mut Watch, deep: bool) -> bool {
-        if self.room() == 0 {
-            return self.observe_gate(&self.words.write, watch, || self.room() == 0);
+    pub(crate) fn observe_to_write(&self, me: &Me<'_>, watch: &mut Watch, deep: bool) -> bool {
+        Self::observe(&self.words.write, me, watch, deep, || self.room() == 0, || self.is_shut())
+    }
+
+    fn observe(
+        side: &Side,
+        me: &Me<'_>,
+        watch: &mut Watch,
+        deep: bool,
+        nothing: impl Fn() -> bool,
+        shut: impl Fn() -> bool,
+    ) -> bool {
+        if shut() {
+            return true;
         }
-        self.observe_lock(&self.words.write.lock.word, watch, deep)
-    }
-
-    fn observe_gate(&self, side: &Side, watch: &mut Watch, nothing: impl Fn() -> bool) -> bool {
-        self.is_shut()
-            || Self::look_at_gate(side, watch, nothing, || self.is_shut().then_some(Turn::Shut)).is_some()
-            || watch.words().is_empty()
-    }
-
-    fn observe_lock(&self, word: &AtomicU32, watch: &mut Watch, deep: bool) -> bool {
-        self.is_shut() || mutex::observe(self.arena, word, watch, deep)
+        if nothing() {
+            return Self::look_at_gate(side, watch, nothing, || shut().then_some(Turn::Shut)).is_some();
+        }
+        mutex::observe(me, &side.lock.word, watch, deep)
     }
 
     /// Lock words of the two sides: readers', writers'.
@@ -599,12 +606,16 @@ impl<'a> Reader<'a> {
     /// HF504.
     #[inline]
     pub fn take(&mut self, message: &Message, fate: Fate) -> Result<()> {
-        self.at = message.after;
         let Some(block) = message.block else {
+            self.at = message.after;
             self.count += 1;
             return Ok(());
         };
-        self.publish();
+        if broken("position-last") {
+            self.at = message.after;
+        }
+        self.publish(); // what was taken before it, with the position before it
+        self.at = message.after;
         let side = &self.queue.words.read;
         side.began.store(self.commit, SC);
         side.block.store(block.word(), SC);
@@ -638,6 +649,7 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     fn publish(&mut self) {
         if self.count != count_of(self.commit) {
+            self.queue.take_in_hand(self.count - count_of(self.commit));
             self.commit = Queue::commit(&self.queue.words.read, self.commit, self.count, self.at);
         }
     }
@@ -692,7 +704,8 @@ impl<'a> Writer<'a> {
     /// Writes a message whose `len` bytes are in a block of this process; from then on the queue has the block.
     ///
     /// # Errors
-    /// HF501 if there is no memory; then nothing has happened, and the block is still the caller's.
+    /// HF501 if there is no memory, HF504 if the block is not this process's (it was forked after taking it); then
+    /// nothing has happened, and the block is still whose it was.
     pub fn push_block(&mut self, me: &Me<'_>, tag: u8, block: Block, len: usize) -> Result<()> {
         let (base, offset) = self.place(me, room_for(16))?;
         self.publish();
@@ -700,7 +713,10 @@ impl<'a> Writer<'a> {
         let side = &self.queue.words.write;
         side.began.store(self.commit, SC);
         side.block.store(block.word(), SC);
-        store.put_in(block, self.queue.id);
+        if !store.put_in(block, self.queue.id) {
+            side.block.store(0, SC);
+            return Err(Error::corrupt("block of a message: it belongs to another process"));
+        }
         for (i, word) in [header(tag, 16) | IN_BLOCK, block.word(), len as u64].into_iter().enumerate() {
             // SAFETY: `place` gave the room; no reader looks there before the commit.
             unsafe { (*base.add(offset + 8 * i).cast::<AtomicU64>()).store(word, SC) };

@@ -9,7 +9,7 @@
 //! ```
 //! Line 1 of a side is what the other side looks at; line 0 is its own.
 
-use crate::arena::layout::LockWords;
+use crate::arena::layout::{LockWords, MODEL};
 use crate::sync::{AtomicU32, AtomicU64};
 
 /// One side of a queue: that of the writers or that of the readers.
@@ -52,7 +52,24 @@ pub struct Words {
     pub shut: AtomicU32,
     /// Bytes of messages in blocks that are in the queue now.
     pub bytes: AtomicU64,
+    /// Of a joinable queue: what each process has taken and not finished.
+    pub hands: [Hand; HANDS],
 }
+
+/// Tasks that a process has taken from a joinable queue and not finished.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Hand {
+    /// The process; 0: nobody's.
+    pub process: AtomicU32,
+    /// Tasks.
+    pub tasks: AtomicU32,
+    /// Its pid, for reports.
+    pub pid: AtomicU32,
+}
+
+/// Processes whose tasks are counted; more are served all the same.
+pub const HANDS: usize = if MODEL { 4 } else { 48 };
 
 /// The two sides and what is behind them must fit into the cells of a slot of class 1.
 const _: () = {

@@ -19,6 +19,7 @@ use crate::base::{self, Base};
 use crate::py::{self, Object, PyResult};
 use crate::waiting::{self, Limit};
 use holdfast_core::os::clock;
+use holdfast_core::ring::hands::Lost;
 use holdfast_core::ring::queue::{Queue, Turn};
 use holdfast_core::wait::{Patience, Waited, Waiting};
 use holdfast_core::Me;
@@ -250,19 +251,35 @@ unsafe extern "C-unwind" fn join(object: Object, args: *const Object, count: ffi
         let (queue, me) = (this.queue()?, this.base.me()?);
         let _busy = this.base.busy();
         let place = this.base.waiting_place(&me);
-        let got = waiting::block(
-            &me,
-            limit,
-            &this.base.spin,
-            || queue.unfinished() == 0,
-            |patience| {
+        loop {
+            let ready = || queue.unfinished() == 0;
+            let got = waiting::block(&me, limit, &this.base.spin, ready, |patience| {
                 let _shown = Waiting::show(&me, this.base.handle.get().slot, place);
                 queue.join(patience)
-            },
-        )?;
-        Ok(py::boolean(got.is_some()))
+            })?;
+            if got != Some(false) {
+                return Ok(py::boolean(got.is_some()));
+            }
+            let lost = queue.lost();
+            if !lost.is_empty() {
+                return Err(tasks_lost(&this.base, &lost));
+            }
+        }
     };
     py::give(act())
+}
+
+/// Raises what `join` says of tasks that nobody will finish.
+fn tasks_lost(this: &Base, lost: &[Lost]) -> py::Raised {
+    let who: Vec<String> = lost.iter().map(|l| format!("process {} with {} of them", l.pid, l.tasks)).collect();
+    let text = format!(
+        "tasks taken from {} will never be finished: {} died before calling task_done()",
+        this.title(),
+        who.join(", ")
+    );
+    let pids: Vec<Object> = lost.iter().map(|l| py::integer(u64::from(l.pid))).collect();
+    let tasks = lost.iter().map(|l| u64::from(l.tasks)).sum();
+    py::raise_with("HF204", &text, &[("pids", py::give(py::tuple(&pids))), ("tasks", py::integer(tasks))])
 }
 
 unsafe extern "C-unwind" fn dealloc(object: Object) {
@@ -283,8 +300,7 @@ pub unsafe extern "C-unwind" fn release_cache(_: Object, _: Object) -> Object {
 
 /// Adds the classes.
 pub fn add_types(module: Object) -> bool {
-    let mut methods: Vec<ffi::PyMethodDef> = base::methods();
-    methods.pop(); // close means something else here
+    let mut methods = base::methods_but_close();
     methods.extend([
         py::keywords(c"put", puts::put),
         py::keywords(c"put_many", puts::put_many),

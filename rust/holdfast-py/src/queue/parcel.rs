@@ -75,11 +75,7 @@ unsafe extern "C-unwind" fn get_buffer(object: Object, view: *mut ffi::Py_buffer
 pub fn add_types(module: Object) -> bool {
     let slots = [base::dealloc_slot(), (ffi::Py_bf_getbuffer, get_buffer as *const () as *mut _)];
     let size = core::mem::size_of::<Parcel>();
-    let mut methods = base::methods();
-    methods.retain(|m| {
-        // SAFETY: method names are static and zero-terminated. Closing under a view is not offered.
-        unsafe { std::ffi::CStr::from_ptr(m.ml_name) != c"close" }
-    });
+    let mut methods = base::methods_but_close(); // closing under a view is not offered
     methods.push(py::fast(c"_pack", super::wire::pack));
     py::add_type(module, c"holdfast._core.Parcel", size, methods, Vec::new(), &slots)
 }
