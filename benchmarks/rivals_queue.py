@@ -223,11 +223,9 @@ class Zmq(Channel):
         return get
 
     def flush(self) -> None:
-        """Say the end to every consumer and wait until all has left."""
+        """Say the end to every consumer; the process must stay until they have it."""
         for socket in self.sockets:
             socket.send(pickle.dumps(None))
-            socket.close()
-        self.context.term()
 
     def end(self, consumers: int) -> None:
         """The producers have said it; remove the names."""

@@ -1,7 +1,7 @@
 """Scenarios of queues: messages a second, round trips, and how soon a sleeping consumer has its message.
 
     parent ──fork──> consumers: waiting, get ... end, when     waiting, ready, done: pipes to the parent, a byte each
-           ──fork──> producers: ready, go!, when, put ... done  go: a pipe from the parent, a byte each
+           ──fork──> producers: ready, go!, when, put ... done, go!   go: a pipe from the parent, a byte each
 
 The clock runs from the first put to the last get; all are forked and all consumers wait before it starts.
 """
@@ -104,7 +104,7 @@ class Pipes:
 def started(work: Callable[[], None], *, threads: bool) -> Callable[[], None]:
     """Run work in a forked child, or a thread; return what waits for its end."""
     if threads:
-        thread = threading.Thread(target=work)
+        thread = threading.Thread(target=work, daemon=True)
         thread.start()
         return thread.join
 
@@ -134,6 +134,7 @@ def once(channel: Channel, kind: Kind, count: int, producers: int, consumers: in
         if not channel.threads:
             channel.flush()
         os.write(pipes.done[1], b"d")
+        os.read(pipes.go[0], 1)  # what a socket of ours has sent is lost when it is closed before the other side has it
 
     def consume(index: int) -> None:
         loop = channel.comparing(kind, index) if compare else channel.consuming(index)
@@ -141,9 +142,8 @@ def once(channel: Channel, kind: Kind, count: int, producers: int, consumers: in
         words[16 * (producers + consumers + index)] = loop()
         words[16 * (producers + index)] = time.perf_counter_ns()
 
-    joins: list[Callable[[], None]] = []
     try:
-        joins += [started(partial(consume, index), threads=channel.threads) for index in range(consumers)]
+        joins = [started(partial(consume, index), threads=channel.threads) for index in range(consumers)]
         pipes.forked(pipes.waiting)
         pipes.wait(pipes.waiting, consumers)
         joins += [started(partial(produce, index), threads=channel.threads) for index in range(producers)]
@@ -153,9 +153,12 @@ def once(channel: Channel, kind: Kind, count: int, producers: int, consumers: in
         os.write(pipes.go[1], b"g" * producers)
         pipes.wait(pipes.done, producers)
         channel.end(consumers)
-    finally:
-        for join in joins:
+        for join in joins[:consumers]:
             join()
+        os.write(pipes.go[1], b"e" * producers)
+        for join in joins[consumers:]:
+            join()
+    finally:
         pipes.close()
     arrived = sum(words[16 * (producers + consumers + index)] for index in range(consumers))
     if arrived != count * producers:
