@@ -86,7 +86,7 @@ class Queue:
     """One queue, two faces."""
 
     def __init__(self, maxsize=0):
-        self.maxsize = maxsize
+        self.maxsize = self._maxsize = maxsize  # tests read the second
         self._queue = holdfast.JoinableQueue(math.ceil(maxsize))
         self._sync_mutex = threading.Lock()  # tests ask whether it is free; holdfast has nothing that it could guard
         self._counts = threading.Lock()
