@@ -11,6 +11,8 @@ killed at any moment leaves the queue in order. Times are seconds. The standard 
 and executors are built on, are ``multiprocessing.queues``.
 """
 
+import types
+
 from holdfast import _core
 from holdfast._awaitable import AsyncQueue
 from holdfast.synchronize import _KIND, _checked, _same, _Shared
@@ -33,6 +35,7 @@ class _Ring(AsyncQueue, _Shared, _core.Queue):
     """What all queues have in common."""
 
     __slots__ = ("__weakref__",)
+    __class_getitem__ = classmethod(types.GenericAlias)  # type: ignore[var-annotated]
     _free = "open"
     _extra = 0
 

@@ -212,7 +212,7 @@ impl Arena {
             |other| other.base,
         );
         let arena = Self::from_mapping(base, "memory".into(), PathBuf::new(), None, CHUNKS);
-        if store::MODEL_BYTES > 0 {
+        if layout::MODEL {
             // SAFETY: the store lies behind the chunks in the same allocation.
             arena.store_base.store(unsafe { base.add(CHUNKS_AT + CHUNKS * CHUNK) }, Ordering::SeqCst);
             arena.store_len.store(store::MODEL_BYTES, Ordering::SeqCst);

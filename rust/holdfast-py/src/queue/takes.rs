@@ -206,7 +206,7 @@ pub unsafe extern "C-unwind" fn get_many(
 ) -> Object {
     let act = || {
         let [n, block, timeout, copy] = py::arguments([c"n", c"block", c"timeout", c"copy"], args, count, keywords)?;
-        let most = n.map_or(Ok(100), py::as_u64)? as usize;
+        let most = n.map_or(Ok(100), number)?;
         // SAFETY: called as a method.
         let found = unsafe { shared(object) }.get_some(most, limit(block, timeout)?, as_copy(copy)?)?;
         if found.is_empty() && most > 0 {
@@ -215,6 +215,17 @@ pub unsafe extern "C-unwind" fn get_many(
         load_all(found)
     };
     py::give(act())
+}
+
+/// How many a caller wants.
+fn number(n: Object) -> PyResult<usize> {
+    // SAFETY: the GIL is held; anything but an integer sets TypeError, one out of range OverflowError.
+    let n = unsafe { ffi::PyNumber_AsSsize_t(n, ffi::PyExc_OverflowError) };
+    match usize::try_from(n) {
+        Ok(n) => Ok(n),
+        Err(_) if py::is_raised() => Err(py::Raised),
+        Err(_) => Err(py::raise("HF112", &format!("get_many() takes a number of items, not {n}"))),
+    }
 }
 
 /// All objects as a list. Those that cannot be rebuilt do not take the others with them.
