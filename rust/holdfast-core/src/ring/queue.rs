@@ -599,12 +599,16 @@ impl<'a> Reader<'a> {
     /// HF504.
     #[inline]
     pub fn take(&mut self, message: &Message, fate: Fate) -> Result<()> {
-        self.at = message.after;
         let Some(block) = message.block else {
+            self.at = message.after;
             self.count += 1;
             return Ok(());
         };
-        self.publish();
+        if broken("position-last") {
+            self.at = message.after;
+        }
+        self.publish(); // what was taken before it, with the position before it
+        self.at = message.after;
         let side = &self.queue.words.read;
         side.began.store(self.commit, SC);
         side.block.store(block.word(), SC);
