@@ -421,7 +421,9 @@ impl<'a> Queue<'a> {
     /// Tasks put and not finished.
     #[must_use]
     pub fn unfinished(&self) -> u64 {
-        self.put().saturating_sub(self.words.finished.load(SC))
+        // Finished is read first: if no more was put until later, then all were finished at that later moment.
+        let finished = self.words.finished.load(SC);
+        self.put().saturating_sub(finished)
     }
 
     fn wake_joiners(&self) {
