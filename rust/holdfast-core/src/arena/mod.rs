@@ -212,9 +212,11 @@ impl Arena {
             |other| other.base,
         );
         let arena = Self::from_mapping(base, "memory".into(), PathBuf::new(), None, CHUNKS);
-        // SAFETY: the store lies behind the chunks in the same allocation.
-        arena.store_base.store(unsafe { base.add(CHUNKS_AT + CHUNKS * CHUNK) }, Ordering::SeqCst);
-        arena.store_len.store(store::MODEL_BYTES, Ordering::SeqCst);
+        if store::MODEL_BYTES > 0 {
+            // SAFETY: the store lies behind the chunks in the same allocation.
+            arena.store_base.store(unsafe { base.add(CHUNKS_AT + CHUNKS * CHUNK) }, Ordering::SeqCst);
+            arena.store_len.store(store::MODEL_BYTES, Ordering::SeqCst);
+        }
         if like.is_none() {
             arena.format();
         }

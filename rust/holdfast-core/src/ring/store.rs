@@ -312,14 +312,16 @@ impl<'a> Store<'a> {
                 }
             }
         }
-        if header.free[class].load(SC) == 0 {
+        let free = header.free[class].load(SC);
+        if free == 0 {
             return None;
         }
         let all = 1..=header.count.load(SC).min(MOST as u32);
         let found = all.filter(|id| self.record_at(*id).class.load(SC) as usize == class);
         let block = found.into_iter().find_map(|id| self.claim(id, token));
         if block.is_none() {
-            header.free[class].store(0, SC); // it had drifted
+            // It had drifted; if it has moved meanwhile, something was given back that a zero would hide.
+            let _ = header.free[class].compare_exchange(free, 0, SC, SC);
         }
         block
     }
@@ -501,7 +503,9 @@ impl<'a> Store<'a> {
     /// Frees what dead processes owned, and counts again what may have drifted.
     pub(crate) fn sweep(&self) {
         let Ok(token) = self.arena.process_token() else { return };
-        let (mut kept, mut free) = (0, [0u32; CLASSES]);
+        let header = self.header();
+        let (mut kept, mut free, mut left) = (0, [0u32; CLASSES], Vec::new());
+        let seen = (header.kept.load(SC), header.free.each_ref().map(|word| word.load(SC)));
         self.each(|id, record| {
             let now = record.state.load(SC);
             let who = (now & WHO) as u32;
@@ -511,15 +515,18 @@ impl<'a> Store<'a> {
             } else if now & KIND == OWNED && who != token && !self.arena.is_token_alive(who) {
                 let block = Block { id, sequence: (now >> SEQUENCE) as u32 };
                 if record.state.compare_exchange(now, block.state(OWNED, token), SC, SC).is_ok() {
-                    self.give_back(block);
-                    free[record.class.load(SC) as usize % CLASSES] += 1;
-                    kept += u64::from(record.backed.load(SC));
+                    left.push(block);
                 }
             }
         });
-        let header = self.header();
-        header.kept.store(kept, SC);
-        header.free.iter().zip(free).for_each(|(word, n)| word.store(n, SC));
+        // Counts that moved meanwhile are left to the next sweep: what others add or take now must not be lost.
+        if seen.0 != kept {
+            let _ = header.kept.compare_exchange(seen.0, kept, SC, SC);
+        }
+        for (class, counted) in free.into_iter().enumerate().filter(|(class, n)| seen.1[*class] != *n) {
+            let _ = header.free[class].compare_exchange(seen.1[class], counted, SC, SC);
+        }
+        left.into_iter().for_each(|block| self.give_back(block));
     }
 
     /// Gives the memory of all free blocks back to the system.
