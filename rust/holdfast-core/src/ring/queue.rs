@@ -698,7 +698,8 @@ impl<'a> Writer<'a> {
     /// Writes a message whose `len` bytes are in a block of this process; from then on the queue has the block.
     ///
     /// # Errors
-    /// HF501 if there is no memory; then nothing has happened, and the block is still the caller's.
+    /// HF501 if there is no memory, HF504 if the block is not this process's (it was forked after taking it); then
+    /// nothing has happened, and the block is still whose it was.
     pub fn push_block(&mut self, me: &Me<'_>, tag: u8, block: Block, len: usize) -> Result<()> {
         let (base, offset) = self.place(me, room_for(16))?;
         self.publish();
@@ -706,7 +707,10 @@ impl<'a> Writer<'a> {
         let side = &self.queue.words.write;
         side.began.store(self.commit, SC);
         side.block.store(block.word(), SC);
-        store.put_in(block, self.queue.id);
+        if !store.put_in(block, self.queue.id) {
+            side.block.store(0, SC);
+            return Err(Error::corrupt("block of a message: it belongs to another process"));
+        }
         for (i, word) in [header(tag, 16) | IN_BLOCK, block.word(), len as u64].into_iter().enumerate() {
             // SAFETY: `place` gave the room; no reader looks there before the commit.
             unsafe { (*base.add(offset + 8 * i).cast::<AtomicU64>()).store(word, SC) };

@@ -425,11 +425,15 @@ impl<'a> Store<'a> {
         }
     }
 
-    /// Puts a block of ours into a slot.
-    pub fn put_in(&self, block: Block, slot: u32) {
-        if let Some(record) = self.record(block.id) {
-            record.state.store(block.state(IN, slot), SC);
-        }
+    /// Puts a block of ours into a slot. `false` if it is not ours: a forked child has its parent's blocks in memory.
+    pub fn put_in(&self, block: Block, slot: u32) -> bool {
+        self.move_ours(block, block.state(IN, slot))
+    }
+
+    /// Changes the state of a block that this process owns.
+    fn move_ours(&self, block: Block, to: u64) -> bool {
+        let (Some(record), Ok(token)) = (self.record(block.id), self.arena.process_token()) else { return false };
+        record.state.compare_exchange(block.state(OWNED, token), to, SC, SC).is_ok()
     }
 
     /// Moves a block from one slot to another. Whether it was there.
@@ -448,9 +452,12 @@ impl<'a> Store<'a> {
         free
     }
 
-    /// Frees a block of ours.
+    /// Frees a block of ours; nothing happens if it is not ours (see [`Self::put_in`]).
     pub fn give_back(&self, block: Block) {
-        let Some(record) = self.record(block.id) else { return };
+        let (Some(record), Ok(token)) = (self.record(block.id), self.arena.process_token()) else { return };
+        if record.state.load(SC) != block.state(OWNED, token) {
+            return;
+        }
         let header = self.header();
         let backed = u64::from(record.backed.load(SC));
         let class = record.class.load(SC) as usize % CLASSES;
