@@ -142,7 +142,11 @@ impl Arena {
                 }
             }
             phase::MAKING if maker_dead => self.free_slot(id),
-            phase::RECLAIMING if maker_dead && (of == kind::SEAT || of == kind::NONE) => self.free_slot(id),
+            phase::RECLAIMING if maker_dead && of == kind::NONE => {
+                self.free_blocks_of(id);
+                self.free_slot(id);
+            }
+            phase::RECLAIMING if maker_dead && of == kind::SEAT => self.free_slot(id),
             phase::RECLAIMING if maker_dead => {
                 let _ = slot.state.compare_exchange(found, state(of, phase::LIVE, 0), SC, SC);
             }
