@@ -453,6 +453,9 @@ impl<'a> Queue<'a> {
     #[must_use]
     pub fn unfinished(&self) -> u64 {
         // Finished is read first: if no more was put until later, then all were finished at that later moment.
+        if broken("finished-first") {
+            return self.put().saturating_sub(self.words.finished.load(SC));
+        }
         let finished = self.words.finished.load(SC);
         self.put().saturating_sub(finished)
     }
