@@ -277,6 +277,7 @@ impl Yard {
             }
             Role::Finish(count) => (0..count).for_each(|n| {
                 self.wait_for_puts(2);
+                model::step(); // joiners may look before the last one
                 self.all_finished.set(n == 1);
                 assert!(self.queue(i).finish_task());
             }),
