@@ -5,7 +5,8 @@ use super::{limit, parcel, raise_from_queue, shared, Shared, Side};
 use crate::py::{self, Object, PyResult};
 use crate::waiting::Limit;
 use holdfast_core::arena::layout::kind;
-use holdfast_core::ring::queue::{Fate, Message, Reader};
+use holdfast_core::ring::ends::Reader;
+use holdfast_core::ring::queue::{Fate, Message};
 use holdfast_core::Me;
 use pyo3_ffi as ffi;
 
