@@ -338,7 +338,15 @@ async def wait_condition(condition: "Any", timeout: float | None = None) -> bool
 
 
 async def wait_barrier(barrier: "Any", timeout: float | None = None) -> int:
-    """Arrives at a barrier and waits for the others; what :meth:`Barrier.wait` makes its answer of."""
+    """Arrives at a barrier and waits for the others.
+
+    Args:
+        barrier: The barrier.
+        timeout: In seconds; None waits for ever.
+
+    Returns:
+        The party's index, or one of the negative marks of ``_core.Barrier``.
+    """
     end = _end(timeout)
     shared: _core.Barrier = barrier._shared
     while True:
