@@ -184,7 +184,7 @@ impl<'a> Queue<'a> {
     #[cold]
     fn shut_if_nobody_writes(&self) -> bool {
         let owner = self.words.write.lock.word.load(SC) & OWNER_MASK;
-        let over = owner == 0 || matches!(self.arena.owner_state(owner, false), OwnerState::Dead);
+        let over = owner == 0 || matches!(self.arena.owner_state(owner, true), OwnerState::Dead);
         if over {
             self.words.shut.store(SHUT, SC);
         }

@@ -292,7 +292,8 @@ impl<'a> Store<'a> {
             Some(block) => block,
             None => self.grow(me, class, token)?,
         };
-        match self.back(block.id, pages) {
+        // A block that lies beyond what this process could map is of no use to it.
+        match self.back(block.id, pages).and_then(|grew| self.data(block.id).map(|_| grew)) {
             Ok(grew) => Ok((block, grew)),
             Err(e) => {
                 self.give_back(block);
