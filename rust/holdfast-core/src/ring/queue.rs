@@ -391,43 +391,62 @@ impl<'a> Queue<'a> {
         Self::ring(&self.words.write);
     }
 
-    /// Shuts the queue down: no more puts. `at_once`: what is in it is dropped; the number of those.
+    /// Shuts the queue down: no more puts. `at_once`: what is in it is dropped. The number of those; none if it was
+    /// interrupted, then it is to be called again (or left: no put begins any more, readers see to the rest).
     ///
     /// # Errors
     /// HF504.
-    pub fn shut(&self, me: &Me<'_>, at_once: bool) -> Result<u64> {
-        let mut watch = Watch::default();
+    pub fn shut(&self, me: &Me<'_>, at_once: bool, patience: &mut Patience<'_>) -> Result<Waited<u64>> {
         let _ = self.words.shut.compare_exchange(OPEN, CLOSED, SC, SC);
         // Writers that wait for room must leave their turnstile: we go through it, too.
         if !broken("close-first") {
             Self::ring(&self.words.write);
         }
-        let lock = &self.words.write.lock;
-        mutex::acquire_words(me, &lock.word, &lock.seat, &mut watch)?;
+        if !self.enter(&self.words.write, me, patience) {
+            return Ok(Waited::Interrupted);
+        }
         self.settle_writer();
         self.words.shut.store(SHUT, SC);
         self.leave(&self.words.write, me.id);
         Self::ring(&self.words.read); // as above
-        let mut dropped = 0;
+        let mut dropped = Ok(0);
         if at_once {
-            let lock = &self.words.read.lock;
-            mutex::acquire_words(me, &lock.word, &lock.seat, &mut watch)?;
-            self.settle_reader();
-            let mut reader = self.reader();
-            while let Some(message) = reader.front()? {
-                reader.take(&message, Fate::Free)?;
-                dropped += 1;
+            if !self.enter(&self.words.read, me, patience) {
+                return Ok(Waited::Interrupted);
             }
-            reader.finish(me);
-            (0..dropped).for_each(|_| {
-                let _ = self.finish_task();
-            });
+            self.settle_reader();
+            dropped = self.drop_all(me);
         }
         for side in [&self.words.read, &self.words.write] {
             Self::ring(side);
         }
         self.wake_joiners();
-        Ok(dropped)
+        dropped.map(Waited::Done)
+    }
+
+    fn enter(&self, side: &Side, me: &Me<'_>, patience: &mut Patience<'_>) -> bool {
+        mutex::try_fast(&side.lock.word, me.id)
+            || matches!(mutex::acquire_slow(me, &side.lock.word, &side.lock.seat, patience), Waited::Done(_))
+    }
+
+    /// Takes everything out; the caller has the readers' side, and has it no more afterwards.
+    fn drop_all(&self, me: &Me<'_>) -> Result<u64> {
+        let (mut reader, mut dropped) = (self.reader(), 0);
+        let done = loop {
+            match reader.front() {
+                Ok(Some(message)) => match reader.take(&message, Fate::Free) {
+                    Ok(()) => dropped += 1,
+                    Err(e) => break Err(e),
+                },
+                Ok(None) => break Ok(dropped),
+                Err(e) => break Err(e),
+            }
+        };
+        reader.finish(me);
+        (0..dropped).for_each(|_| {
+            let _ = self.finish_task();
+        });
+        done
     }
 
     /// Notes that a task taken from the queue is finished; `false` if all were already.

@@ -4,7 +4,6 @@ use super::decode::{self, Copy, Raw, LONG};
 use super::{limit, parcel, raise_from_queue, shared, Shared, Side};
 use crate::py::{self, Object, PyResult};
 use crate::waiting::Limit;
-use holdfast_core::arena::layout::kind;
 use holdfast_core::ring::ends::Reader;
 use holdfast_core::ring::queue::{Fate, Message};
 use holdfast_core::Me;
@@ -94,7 +93,9 @@ impl Taking {
         let Some(reader) = &mut self.reader else { return Err(py::Raised) };
         let raise = |e| py::raise_core(&e);
         if !self.copy {
-            let handle = self.me.arena.make(kind::PARCEL, 0, |_| {}).map_err(raise)?;
+            let _held = py::NoCollection::begin();
+            let block = message.block.ok_or_else(|| raise(holdfast_core::Error::corrupt("message")))?;
+            let handle = self.me.arena.make_parcel(block).map_err(raise)?;
             let parcel = parcel::parcel(self.me.arena, handle, message.at, message.len)?;
             let mut copies = Vec::new();
             let raw = decode::long(message, &mut copies, parcel);
