@@ -1,7 +1,9 @@
 """Scenarios of queues: messages a second, round trips, and how soon a sleeping consumer has its message.
 
-    parent ──fork──> consumers: waiting, get ... end, when     waiting, ready, done: pipes to the parent, a byte each
-           ──fork──> producers: ready, go!, when, put ... done, go!   go: a pipe from the parent, a byte each
+    parent ──fork──> consumers: waiting, get ... end, when
+           ──fork──> producers: ready, go!, when, put ... done, leave!
+
+    waiting, ready, done: pipes to the parent; go, leave: from the parent; a byte for each child
 
 The clock runs from the first put to the last get; all are forked and all consumers wait before it starts.
 """
@@ -71,9 +73,10 @@ class Pipes:
     """Pipes with a byte for each event; a wait ends with an error when all that could write have ended."""
 
     def __init__(self, *, threads: bool) -> None:
-        self.waiting, self.ready, self.done, self.go = os.pipe(), os.pipe(), os.pipe(), os.pipe()
+        self.waiting, self.ready, self.done = os.pipe(), os.pipe(), os.pipe()
+        self.go, self.leave = os.pipe(), os.pipe()
         self.threads = threads
-        self.open = {*self.waiting, *self.ready, *self.done, *self.go}
+        self.open = {*self.waiting, *self.ready, *self.done, *self.go, *self.leave}
 
     def forked(self, *pipes: tuple[int, int]) -> None:
         """Close the writing ends in the parent: from now on they are the children's alone."""
@@ -134,7 +137,9 @@ def once(channel: Channel, kind: Kind, count: int, producers: int, consumers: in
         if not channel.threads:
             channel.flush()
         os.write(pipes.done[1], b"d")
-        os.read(pipes.go[0], 1)  # what a socket of ours has sent is lost when it is closed before the other side has it
+        os.read(
+            pipes.leave[0], 1
+        )  # what a socket of ours has sent is lost when it is closed before the other side has it
 
     def consume(index: int) -> None:
         loop = channel.comparing(kind, index) if compare else channel.consuming(index)
@@ -155,7 +160,7 @@ def once(channel: Channel, kind: Kind, count: int, producers: int, consumers: in
         channel.end(consumers)
         for join in joins[:consumers]:
             join()
-        os.write(pipes.go[1], b"e" * producers)
+        os.write(pipes.leave[1], b"l" * producers)
         for join in joins[consumers:]:
             join()
     finally:
