@@ -62,8 +62,14 @@ class Line:
             mark: What was seen last of the thing, for those that need it.
         """
         if not self._ticket:
-            self._ticket = _core.watch(self._desk.number, self._object, self._operation, mark)
+            try:
+                self._ticket = _core.watch(self._desk.number, self._object, self._operation, mark)
+            except BaseException:
+                self._desk.tidy_soon()
+                raise
             self._desk.tickets[self._ticket] = self
+        elif not self._places:
+            self._answer()  # the helper may have told of it when nobody was here
         self._places[place] = None
         self._object._tasks(True)
 
@@ -79,7 +85,7 @@ class Line:
         self._object._tasks(False)
         self._took |= took
         if not self._places:
-            self._close()
+            self._desk.tidy_soon()
         elif took and not more:
             self._answer()
         elif place.woken or took:
@@ -90,14 +96,14 @@ class Line:
         for _ in self._places:
             self._object._tasks(False)
 
-    def _close(self) -> None:
-        desk = self._desk
-        del desk.lines[self._key]
-        if self._ticket:
-            del desk.tickets[self._ticket]
-            _core.unwatch(self._ticket)
-        if not desk.lines:
-            desk.close()
+    def close_if_empty(self) -> None:
+        """Nobody came meanwhile: the helper need not watch any more."""
+        if not self._places:
+            desk = self._desk
+            del desk.lines[self._key]
+            if self._ticket:
+                del desk.tickets[self._ticket]
+                _core.unwatch(self._ticket)
 
     def _answer(self, mark: int = 0) -> None:
         if self._told:
@@ -111,7 +117,9 @@ class Line:
 
     def wake_first(self) -> None:
         """Tells the longest-waiting task to try."""
-        next(iter(self._places)).wake()
+        for place in self._places:
+            place.wake()
+            break
 
     def news(self) -> None:
         """The helper saw that it could be had."""
@@ -163,7 +171,7 @@ class Signal(Line):
         del self._places[place]
         self._object._tasks(False)
         if not self._places:
-            self._close()
+            self._desk.tidy_soon()
 
 
 class Place:
@@ -208,7 +216,7 @@ class Desk:
         self.number, self.fd = _core.open_desk()
         self.lines: dict[tuple[int, ...], Line] = {}
         self.tickets: dict[int, Line] = {}
-        self.closed = False
+        self.closed = self._untidy = False
 
     def __del__(self) -> None:  # the loop went away with tasks still waiting
         if not getattr(self, "closed", True):
@@ -238,6 +246,20 @@ class Desk:
             if line is not None:
                 line.news()
 
+    def tidy_soon(self) -> None:
+        """Somebody has left an empty line: closes it after the step of that task, unless another one comes."""
+        if not self._untidy:
+            self._untidy = True
+            self.call_soon(self.tidy)
+
+    def tidy(self) -> None:
+        """Closes empty lines, and the desk if there is no other."""
+        self._untidy = False
+        for line in list(self.lines.values()):
+            line.close_if_empty()
+        if not self.lines and not self.closed:
+            self.close()
+
     def close(self) -> None:
         """Nobody waits here any more."""
         self.closed = True
@@ -249,6 +271,7 @@ class Desk:
         key: int
 
         def stop(self) -> None: ...
+        def call_soon(self, what: Callable[[], None]) -> None: ...
         def new_sleep(self) -> Any: ...
         def wake(self, sleep: Any) -> None: ...
         async def sleep(self, sleep: Any, until: float | None) -> bool: ...
@@ -267,6 +290,13 @@ class AsyncioDesk(Desk):
         """Lets the loop forget the descriptor."""
         with suppress(RuntimeError):  # the loop is closed
             self.loop.remove_reader(self.fd)
+
+    def call_soon(self, what: "Callable[[], None]") -> None:
+        """Calls something after the running step."""
+        try:
+            self.loop.call_soon(what)
+        except RuntimeError:  # the loop is closed: a task is being thrown away
+            what()
 
     def new_sleep(self) -> "Any":
         """A future."""
@@ -315,6 +345,13 @@ class TrioDesk(Desk):
         with suppress(RuntimeError):  # the run is over
             self.trio.lowlevel.notify_closing(self.fd)
 
+    def call_soon(self, what: "Callable[[], None]") -> None:
+        """Calls something after the running step."""
+        try:
+            self.token.run_sync_soon(what)
+        except self.trio.RunFinishedError:
+            what()
+
     def new_sleep(self) -> "Any":
         """An event."""
         return self.trio.Event()
@@ -328,11 +365,9 @@ class TrioDesk(Desk):
         if until is None:
             await sleep.wait()
             return True
-        in_time = False
-        with self.trio.move_on_after(max(0.0, until - monotonic())):
+        with self.trio.move_on_after(max(0.0, until - monotonic())) as scope:
             await sleep.wait()
-            in_time = True
-        return in_time
+        return not scope.cancelled_caught
 
 
 _desks: "WeakValueDictionary[int, Desk]" = WeakValueDictionary()
@@ -349,7 +384,14 @@ def _after_fork() -> None:
 def _trio() -> "Any":
     """trio, if the caller is one of its tasks."""
     trio = sys.modules.get("trio")
-    return trio if trio is not None and trio.lowlevel.in_trio_task() else None
+    if trio is None:
+        return None
+    asyncio = sys.modules.get("asyncio")
+    # A task of asyncio first: it may run in the forked child of a trio task. (trio as a guest of asyncio runs outside
+    # asyncio's tasks.)
+    if asyncio is not None and asyncio._get_running_loop() is not None and asyncio.current_task() is not None:
+        return None
+    return trio if trio.lowlevel.in_trio_task() else None
 
 
 def here() -> Desk:

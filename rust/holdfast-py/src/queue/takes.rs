@@ -5,7 +5,8 @@ use super::{limit, parcel, raise_from_queue, shared, Shared, Side};
 use crate::py::{self, Object, PyResult};
 use crate::waiting::Limit;
 use holdfast_core::arena::layout::kind;
-use holdfast_core::ring::queue::{Fate, Message, Reader};
+use holdfast_core::ring::ends::Reader;
+use holdfast_core::ring::queue::{Fate, Message};
 use holdfast_core::Me;
 use pyo3_ffi as ffi;
 
@@ -36,6 +37,18 @@ impl Shared {
         }
         let mut taking = Taking { reader: Some(queue.reader()), me, copy };
         while found.len() < most {
+            if taking.reader.is_none() {
+                // A long message was copied out without the GIL, and the side was opened for that.
+                match self.enter(Side::Read, &queue, &me, Limit::Now) {
+                    Ok(true) => taking.reader = Some(queue.reader()),
+                    Ok(false) => break,
+                    Err(_) => {
+                        // SAFETY: the GIL is held. Shut down meanwhile: the next call says so.
+                        unsafe { ffi::PyErr_Clear() };
+                        break;
+                    }
+                }
+            }
             match taking.next() {
                 Ok(Some(raw)) => found.push(raw),
                 Ok(None) => break,
