@@ -66,8 +66,8 @@ def array() -> Any:
 INTS = Kind("ints", small_int, len(pickle.dumps(7)))
 DICTS = Kind("dicts", small_dict, len(pickle.dumps(small_dict())))
 MIDDLE = Kind("10 KB bytes", lambda: noise(10_000), 10_000, bound=128, trial=500)
-BIG = Kind("1 MiB bytes", lambda: noise(1 << 20), 1 << 20, bound=8, trial=30)
-ARRAYS = Kind("8 MiB arrays", array, 8 << 20, bound=8, trial=10)
+BIG = Kind("1 MiB bytes", lambda: noise(1 << 20), 1 << 20, bound=8, trial=100)
+ARRAYS = Kind("8 MiB arrays", array, 8 << 20, bound=8, trial=30)
 
 
 class Pipes:
