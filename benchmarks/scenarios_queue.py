@@ -265,6 +265,8 @@ def trips(name: str, where: str) -> float:
     finally:
         os.sched_setaffinity(0, set(allowed))
     join()
+    for channel in (out, back):
+        channel.end(0)
     return found
 
 
