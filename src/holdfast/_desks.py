@@ -17,6 +17,7 @@ import os
 import sys
 from collections import OrderedDict
 from contextlib import suppress
+from functools import cache
 from time import monotonic
 from weakref import WeakValueDictionary
 
@@ -274,17 +275,52 @@ class Desk:
         def call_soon(self, what: Callable[[], None]) -> None: ...
         def new_sleep(self) -> Any: ...
         def wake(self, sleep: Any) -> None: ...
-        async def sleep(self, sleep: Any, until: float | None) -> bool: ...
+        def sleep(self, sleep: Any, until: float | None) -> Awaitable[bool]: ...
 
 
 class AsyncioDesk(Desk):
-    """The desk of an asyncio loop."""
+    """The desk of an asyncio loop.
+
+    Tasks for which there is news are resumed by the callback that read it: by way of the loop's list of callbacks it
+    would take another round of the loop, a good part of the time from a put to the task that gets the item.
+    """
 
     def __init__(self, loop: "Any") -> None:
         """Lets the loop watch the descriptor."""
         super().__init__()
         self.loop, self.key = loop, id(loop)
+        self._new_sleep, self._current_task = _resumable()
+        self._told: list[Any] | None = None  # sleeps that end, while news is read
+        self._resuming = self._left_empty = False
         loop.add_reader(self.fd, self.news)
+
+    def news(self) -> None:
+        """Reads what the helper left, and resumes the tasks for which it is."""
+        if self._current_task(self.loop) is not None:  # a loop run inside a task: tasks cannot be resumed from here
+            super().news()
+            return
+        told = self._told = []
+        self._resuming = True
+        try:
+            Desk.news(self)
+            self._told = None
+            for sleep in told:
+                if not sleep.done():
+                    sleep.resume()
+        finally:
+            self._told, self._resuming = None, False
+            for sleep in told:
+                self.wake(sleep)  # if one before it has ended the loop
+            if self._left_empty:
+                self._left_empty = False
+                self.tidy()
+
+    def tidy_soon(self) -> None:
+        """As for any desk; after the tasks have been resumed, if they are being."""
+        if self._resuming:
+            self._left_empty = True
+        else:
+            super().tidy_soon()
 
     def stop(self) -> None:
         """Lets the loop forget the descriptor."""
@@ -300,24 +336,51 @@ class AsyncioDesk(Desk):
 
     def new_sleep(self) -> "Any":
         """A future."""
-        return self.loop.create_future()
+        return self._new_sleep(loop=self.loop)
 
     def wake(self, sleep: "Any") -> None:
         """Ends a sleep."""
-        if not sleep.done():
+        if self._told is not None:
+            self._told.append(sleep)
+        elif not sleep.done():
             sleep.set_result(True)
 
-    async def sleep(self, sleep: "Any", until: float | None) -> bool:
+    def sleep(self, sleep: "Any", until: float | None) -> "Awaitable[bool]":
         """Sleeps until woken; False if the deadline, in seconds, passed first."""
-        if until is None:
-            await sleep
-            return True
+        return sleep if until is None else self._sleep_until(sleep, until)
+
+    async def _sleep_until(self, sleep: "Any", until: float) -> bool:
         timer = self.loop.call_later(max(0.0, until - monotonic()), _expire, sleep)
         try:
             in_time: bool = await sleep
         finally:
             timer.cancel()
         return in_time
+
+
+@cache
+def _resumable() -> "tuple[Any, Any]":
+    """The class of an asyncio task's sleeps, and asyncio's function for the running task."""
+    asyncio = sys.modules["asyncio"]
+
+    class Sleep(asyncio.Future):  # type: ignore[misc,name-defined]
+        """A future whose task can be resumed at once, by a caller that is in no task."""
+
+        _task: "Any" = None
+
+        def add_done_callback(self, function: "Any", *, context: "Any" = None) -> None:
+            """Notes how the task that awaits it is resumed."""
+            super().add_done_callback(function, context=context)
+            self._task = function, context
+
+        def resume(self) -> None:
+            """Ends the sleep and runs the next step of the task."""
+            function, context = self._task
+            self.remove_done_callback(function)
+            self.set_result(True)
+            context.run(function, self)
+
+    return Sleep, asyncio.current_task
 
 
 def _expire(future: "Any") -> None:
