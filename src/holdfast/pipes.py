@@ -24,6 +24,7 @@ __all__ = ["Pipe", "PipeConnection"]
 
 # Fewer bytes than this are as fast through the pipe; and so many may be under way outside of it.
 _LEAST_BYTES, _MOST_BYTES = 64 << 10, 64 << 20
+_FULL = "HF501"
 _PARCEL = _core.kinds().index("Parcel")
 
 
@@ -52,7 +53,6 @@ class PipeConnection(_std.Connection):
 
         Raises:
             OSError: The connection is closed or read-only, or the other end is gone.
-            ArenaFull: No shared memory for a big message.
         """
         self.send_bytes(self._pickled(obj))
 
@@ -61,7 +61,12 @@ class PipeConnection(_std.Connection):
         dumps = reduction.ForkingPickler.dumps
         if self.closed or not self.writable or self._parcel is None:
             return dumps(obj)  # sending says what is wrong
-        packed = self._parcel._pack(obj, _LEAST_BYTES, _MOST_BYTES)  # noqa: SLF001 - the core's half of this class
+        try:
+            packed = self._parcel._pack(obj, _LEAST_BYTES, _MOST_BYTES)  # noqa: SLF001 - the core's half of this class
+        except OSError as error:
+            if getattr(error, "code", "") != _FULL:
+                raise
+            packed = None  # the pipe itself needs no shared memory
         if isinstance(packed, bytes):  # a pickle already
             return packed
         return dumps(obj if packed is None else _Packed(packed))

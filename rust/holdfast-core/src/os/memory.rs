@@ -178,6 +178,24 @@ pub fn punch(file: &File, from: u64, len: u64) {
     unsafe { libc::fallocate(file.as_raw_fd(), mode, from as libc::off_t, len as libc::off_t) };
 }
 
+/// Bytes of the file system that a file lies in; the most there can be if it does not say.
+#[must_use]
+pub fn size_of_system(path: &Path) -> usize {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return usize::MAX };
+    let mut told = core::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: the path is zero-terminated; `told` is valid for writes and read only if the call has filled it.
+    unsafe {
+        if libc::statvfs(path.as_ptr(), told.as_mut_ptr()) != 0 {
+            return usize::MAX;
+        }
+        let told = told.assume_init();
+        match (told.f_blocks as usize).saturating_mul(told.f_frsize as usize) {
+            0 => usize::MAX, // a file system without a limit
+            size => size,
+        }
+    }
+}
+
 /// Maps `len` bytes of the file, shared; the file may still be shorter.
 ///
 /// # Errors

@@ -235,6 +235,34 @@ impl<'a> Queue<'a> {
         true
     }
 
+    /// As [`Self::try_read`], also from the dead: for somebody who must not wait.
+    #[must_use]
+    pub fn try_read_deep(&self, me: &Me<'_>) -> bool {
+        if self.is_empty() || mutex::try_deep(me, &self.words.read.lock.word, true).is_none() {
+            return false;
+        }
+        self.settle_reader();
+        if self.is_empty() {
+            self.leave(&self.words.read, me.id);
+            return false;
+        }
+        true
+    }
+
+    /// As [`Self::try_write`], also from the dead: for somebody who must not wait.
+    #[must_use]
+    pub fn try_write_deep(&self, me: &Me<'_>) -> bool {
+        if self.room() == 0 || mutex::try_deep(me, &self.words.write.lock.word, true).is_none() {
+            return false;
+        }
+        self.settle_writer();
+        if self.room() == 0 || self.is_closed() {
+            self.leave(&self.words.write, me.id);
+            return false;
+        }
+        true
+    }
+
     /// Waits for the readers' side and an item. `at_once`: not for an item.
     pub fn wait_to_read(&self, me: &Me<'_>, patience: &mut Patience<'_>, at_once: bool) -> Waited<Turn> {
         let mut watch = Watch::default();
@@ -540,7 +568,7 @@ impl<'a> Queue<'a> {
 
     /// Lock words of the two sides: readers', writers'.
     #[must_use]
-    pub(crate) fn locks(&self) -> [&'a AtomicU32; 2] {
+    pub fn locks(&self) -> [&'a AtomicU32; 2] {
         [&self.words.read.lock.word, &self.words.write.lock.word]
     }
 

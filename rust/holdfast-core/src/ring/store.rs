@@ -9,7 +9,8 @@
 //! ```
 //! A block changes hands by one CAS of its state. What a dead process owned is given back by the sweep; what is in a slot
 //! goes with the slot. Free lists are only hints: the state decides, and a search finds what a hint has lost.
-//! Free blocks keep their (warm) memory up to [`CACHE`] bytes for all; beyond that it goes back to the system.
+//! Free blocks keep their (warm) memory up to [`CACHE`] bytes for all, or an eighth of a file system that is smaller; beyond
+//! that it goes back to the system. Whenever the store has grown by [`SWEEP_AFTER`] bytes, what the dead left is looked for.
 
 use crate::arena::layout::{kind, LockWords, MODEL};
 use crate::arena::{Arena, Handle, Me};
@@ -25,6 +26,8 @@ use std::path::PathBuf;
 pub const PAGE: usize = if MODEL { 64 } else { 4096 };
 /// Bytes of memory that free blocks may keep.
 pub const CACHE: usize = if MODEL { 8 * PAGE } else { 128 << 20 };
+/// Bytes of growth after which the arena is swept: it costs little against what the system needs to give them.
+pub const SWEEP_AFTER: usize = 64 << 20;
 /// Bytes of a store in the model's memory (none in normal builds).
 pub const MODEL_BYTES: usize = if MODEL { DATA + 24 * PAGE } else { 0 };
 
@@ -56,7 +59,8 @@ struct Header {
     backed: AtomicU32,
     /// Pages cut into blocks.
     end: AtomicU32,
-    spare: AtomicU32,
+    /// Pages given memory since the last sweep for want of it.
+    grown: AtomicU32,
     /// Pages of memory that free blocks keep, about right (a kill may make it drift; a sweep counts again).
     kept: AtomicU64,
     /// Free blocks by class, as right.
@@ -196,6 +200,12 @@ impl Arena {
         self.check()
     }
 
+    /// Bytes of memory that free blocks may keep here.
+    fn cache_bytes(&self) -> usize {
+        // Relaxed: written before the store's base was, which is read first.
+        self.store_cache.load(Ordering::Relaxed)
+    }
+
     fn store_path(&self) -> PathBuf {
         self.path.with_file_name(format!("b-{}-store", self.name))
     }
@@ -233,6 +243,8 @@ impl Arena {
         *kept = Some(memory::Kept::new(file));
         // Relaxed: the Release below publishes it.
         self.store_len.store(len, Ordering::Relaxed);
+        // Relaxed: as above.
+        self.store_cache.store(CACHE.min(memory::size_of_system(&path) / 8), Ordering::Relaxed);
         // Release pairs with the Acquire in `store`.
         self.store_base.store(base, Ordering::Release);
         Ok(Store { arena: self, base, len })
@@ -305,6 +317,10 @@ impl<'a> Store<'a> {
             return Err(Error::new("HF501", format!("no block can have {bytes} bytes")));
         };
         let token = self.arena.process_token()?;
+        if self.header().grown.load(SC) as usize > SWEEP_AFTER / PAGE && !MODEL {
+            self.header().grown.store(0, SC);
+            self.arena.sweep();
+        }
         let block = match self.find(class, token) {
             Some(block) => block,
             None => self.grow(me, class, token)?,
@@ -415,11 +431,17 @@ impl<'a> Store<'a> {
         let len = (pages - backed) * PAGE;
         self.allocate(from, len).or_else(|e| {
             // Before giving up: the memory of free blocks, and of what the dead left.
+            if !MODEL {
+                self.arena.sweep();
+            }
             self.sweep();
             self.release_cache();
             self.allocate(from, len).map_err(|_| e)
         })?;
         record.backed.store(pages as u32, SC);
+        if !MODEL {
+            self.header().grown.fetch_add((pages - backed) as u32, SC);
+        }
         Ok(true)
     }
 
@@ -481,8 +503,9 @@ impl<'a> Store<'a> {
         let header = self.header();
         let backed = u64::from(record.backed.load(SC));
         let class = record.class.load(SC) as usize % CLASSES;
-        let is_over = || backed > 0 && (header.kept.load(SC) + backed) as usize * PAGE > CACHE;
-        if is_over() && header.free[class].load(SC) as usize * pages_of(class) * PAGE < CACHE / 2 {
+        let cache = self.arena.cache_bytes();
+        let is_over = || backed > 0 && (header.kept.load(SC) + backed) as usize * PAGE > cache;
+        if is_over() && header.free[class].load(SC) as usize * pages_of(class) * PAGE < cache / 2 {
             self.trim(class);
         }
         if is_over() {
@@ -502,7 +525,7 @@ impl<'a> Store<'a> {
         let Ok(token) = self.arena.process_token() else { return };
         self.each(|id, record| {
             let keeps = record.backed.load(SC) > 0 && record.class.load(SC) as usize != class;
-            if keeps && self.header().kept.load(SC) as usize * PAGE > CACHE / 2 {
+            if keeps && self.header().kept.load(SC) as usize * PAGE > self.arena.cache_bytes() / 2 {
                 if let Some(block) = self.claim(id, token) {
                     self.strip(record);
                     self.give_back(block);

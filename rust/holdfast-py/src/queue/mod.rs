@@ -18,9 +18,11 @@ mod wire;
 use crate::base::{self, Base};
 use crate::py::{self, Object, PyResult};
 use crate::waiting::{self, Limit};
+use holdfast_core::arena::OWNER_MASK;
 use holdfast_core::os::clock;
 use holdfast_core::ring::hands::Lost;
 use holdfast_core::ring::queue::{Queue, Turn};
+use holdfast_core::sync::SC;
 use holdfast_core::wait::{Patience, Waited, Waiting};
 use holdfast_core::Me;
 use pyo3_ffi as ffi;
@@ -67,11 +69,33 @@ impl Shared {
 
     /// Gets one side of the queue, with an item or room there. `Ok(false)`: none, in all the time there is.
     #[inline(always)]
-    fn enter(&self, side: Side, queue: &Queue<'static>, me: &Me<'static>, limit: Limit) -> PyResult<bool> {
+    fn enter(&self, side: Side, queue: &Queue<'static>, me: &Me<'static>, how: How) -> PyResult<bool> {
         if side.try_enter(queue, me.id) {
             return Ok(true);
         }
-        self.wait(side, queue, me, limit)
+        match how {
+            How::Waiting(limit) => self.wait(side, queue, me, limit),
+            How::NotAtAll => self.enter_or_go(side, queue, me),
+        }
+    }
+
+    /// For tasks of an event loop: the side is had now, also from the dead, or not.
+    #[cold]
+    fn enter_or_go(&self, side: Side, queue: &Queue<'static>, me: &Me<'static>) -> PyResult<bool> {
+        self.base.arena().check().map_err(|e| py::raise_core(&e))?;
+        let (mine, over) = match side {
+            // In this order: what was put before a shutdown is seen, so "shut and nothing" is final.
+            Side::Read => (queue.try_read_deep(me), queue.is_shut() && queue.is_empty()),
+            Side::Write => (queue.try_write_deep(me), queue.is_closed()),
+        };
+        if over && !mine {
+            return Err(self.was_shut());
+        }
+        Ok(mine)
+    }
+
+    fn was_shut(&self) -> py::Raised {
+        py::raise("HF201", &format!("{} was shut down", self.base.title()))
     }
 
     #[cold]
@@ -100,9 +124,18 @@ impl Shared {
         match got {
             Some(Turn::Mine) => Ok(true),
             Some(Turn::Nothing) | None => Ok(false),
-            Some(Turn::Shut) => Err(py::raise("HF201", &format!("{} was shut down", self.base.title()))),
+            Some(Turn::Shut) => Err(self.was_shut()),
         }
     }
+}
+
+/// Whether a caller may block.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// So long.
+    Waiting(Limit),
+    /// Not for a microsecond: it is a task of an event loop.
+    NotAtAll,
 }
 
 /// One side of a queue.
@@ -247,6 +280,20 @@ unsafe extern "C-unwind" fn counts(object: Object, _: Object) -> Object {
     py::give(act())
 }
 
+/// `_holders()`: pids of those who are inside the readers' and the writers' side, 0 for nobody.
+unsafe extern "C-unwind" fn holders(object: Object, _: Object) -> Object {
+    let act = || {
+        // SAFETY: called as a method.
+        let this = unsafe { shared(object) };
+        let pids = this.queue()?.locks().map(|word| match word.load(SC) & OWNER_MASK {
+            0 => 0,
+            owner => this.base.arena().holder(owner).pid,
+        });
+        py::tuple(&pids.map(|pid| py::integer(u64::from(pid))))
+    };
+    py::give(act())
+}
+
 unsafe extern "C-unwind" fn task_done(object: Object, _: Object) -> Object {
     let act = || {
         // SAFETY: called as a method.
@@ -335,6 +382,7 @@ pub fn add_types(module: Object) -> bool {
         py::no_args(c"_is_closed", is_closed),
         py::fast(c"_shut", shut),
         py::no_args(c"_counts", counts),
+        py::no_args(c"_holders", holders),
         py::no_args(c"_task_done", task_done),
         py::fast(c"_join", join),
     ]);

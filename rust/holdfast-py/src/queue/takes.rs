@@ -1,7 +1,7 @@
 //! Getting.
 
 use super::decode::{self, Copy, Raw, LONG};
-use super::{limit, parcel, raise_from_queue, shared, Shared, Side};
+use super::{limit, parcel, raise_from_queue, shared, How, Shared, Side};
 use crate::py::{self, Object, PyResult};
 use crate::waiting::Limit;
 use holdfast_core::ring::ends::Reader;
@@ -11,10 +11,10 @@ use pyo3_ffi as ffi;
 
 impl Shared {
     /// Gets one object. `None`: empty.
-    fn get_one(&self, limit: Limit, copy: bool) -> PyResult<Option<Object>> {
+    fn get_one(&self, how: How, copy: bool) -> PyResult<Option<Object>> {
         let queue = self.open_queue()?;
         let me = self.base.me()?;
-        if !self.enter(Side::Read, &queue, &me, limit)? {
+        if !self.enter(Side::Read, &queue, &me, how)? {
             return Ok(None);
         }
         let mut taking = Taking { reader: Some(queue.reader()), me, copy };
@@ -31,14 +31,14 @@ impl Shared {
         let queue = self.open_queue()?;
         let me = self.base.me()?;
         let mut found = Vec::new();
-        if most == 0 || !self.enter(Side::Read, &queue, &me, limit)? {
+        if most == 0 || !self.enter(Side::Read, &queue, &me, How::Waiting(limit))? {
             return Ok(found);
         }
         let mut taking = Taking { reader: Some(queue.reader()), me, copy };
         while found.len() < most {
             if taking.reader.is_none() {
                 // A long message was copied out without the GIL, and the side was opened for that.
-                match self.enter(Side::Read, &queue, &me, Limit::Now) {
+                match self.enter(Side::Read, &queue, &me, How::Waiting(Limit::Now)) {
                     Ok(true) => taking.reader = Some(queue.reader()),
                     Ok(false) => break,
                     Err(_) => {
@@ -148,7 +148,7 @@ pub(super) fn make(copies: &[Copy]) {
 }
 
 fn get_or_empty(this: &Shared, limit: Limit, copy: bool) -> PyResult<Object> {
-    this.get_one(limit, copy)?.ok_or_else(|| raise_from_queue(c"Empty"))
+    this.get_one(How::Waiting(limit), copy)?.ok_or_else(|| raise_from_queue(c"Empty"))
 }
 
 fn as_copy(copy: Option<Object>) -> PyResult<bool> {
@@ -194,12 +194,7 @@ pub unsafe extern "C-unwind" fn get_now(object: Object, args: *const Object, cou
     let act = || {
         // SAFETY: called as a method; `count` arguments are in the array.
         let (this, copy) = unsafe { (shared(object), (count > 0).then(|| *args)) };
-        let queue = this.open_queue()?;
-        let got = if queue.looks_ready_to_read() || queue.is_empty() && queue.is_shut() {
-            this.get_one(Limit::Now, as_copy(copy)?)?
-        } else {
-            None
-        };
+        let got = this.get_one(How::NotAtAll, as_copy(copy)?)?;
         Ok(got.unwrap_or_else(|| {
             // SAFETY: a singleton that always exists.
             unsafe {
