@@ -9,7 +9,7 @@ from time import monotonic
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from typing import Any
 
     from holdfast.synchronize import RWLock, _Parties
@@ -197,3 +197,58 @@ class AsyncSide:
         _lock: RWLock
         _way: str
         release: Callable[[], None]
+
+
+class AsyncQueue:
+    """``await queue.get_async()``, ``await queue.put_async(item)``, ``async for item in queue``."""
+
+    __slots__ = ()
+
+    async def put_async(self, obj: "Any", timeout: float | None = None) -> None:
+        """Puts an item, without blocking the event loop; cancelled, it has put nothing.
+
+        Args:
+            obj: The item.
+            timeout: In seconds; None waits for ever.
+
+        Raises:
+            queue.Full: There was no room in time.
+            ShutDown: The queue was shut down.
+        """
+        from holdfast.aio import put_item
+
+        if not await put_item(self, obj, timeout):
+            from queue import Full
+
+            raise Full
+
+    async def get_async(self, timeout: float | None = None, *, copy: bool = True) -> "Any":
+        """Takes the next item, without blocking the event loop; cancelled, it has taken nothing.
+
+        Args:
+            timeout: In seconds; None waits for ever.
+            copy: As for ``get``.
+
+        Raises:
+            queue.Empty: There was none in time.
+            ShutDown: The queue was shut down and is empty.
+        """
+        from holdfast.aio import get_item
+
+        got = await get_item(self, timeout, copy=copy)
+        if got is None:
+            from queue import Empty
+
+            raise Empty
+        return got[0]
+
+    async def __aiter__(self) -> "AsyncIterator[Any]":
+        """Take items until the queue is shut down and empty."""
+        from holdfast.errors import ShutDown
+
+        while True:
+            try:
+                item = await self.get_async()
+            except ShutDown:
+                return
+            yield item

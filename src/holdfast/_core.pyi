@@ -5,7 +5,7 @@ Every class is over a slot of shared memory. Its constructor is the class method
 give the GIL away, run signal handlers, and raise what those raise.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Any, Self, final
 
 from typing_extensions import disjoint_base
@@ -227,6 +227,86 @@ class Bytes:
     def _info(self) -> dict[str, Any]: ...
     def _title(self) -> str: ...
     def close(self) -> None: ...
+
+@disjoint_base
+class Queue(_Slot):
+    """Messages in shared memory."""
+
+    def put(self, obj: Any, block: bool = True, timeout: float | None = None) -> None:
+        """Puts an object; it is there for every process when this returns.
+
+        Raises: queue.Full if ``timeout`` seconds were over first (or without ``block``), ShutDown, QueueClosed,
+        BadTimeout, ArenaFull; whatever pickling raises, with nothing else touched.
+        """
+    def put_nowait(self, obj: Any, /) -> None:
+        """`put` without waiting for room."""
+    def put_many(self, items: Iterable[Any], block: bool = True, timeout: float | None = None) -> None:
+        """Puts all in order, as room allows; all are pickled before the first is put.
+
+        Raises: as `put`; the ``accepted`` of a queue.Full says how many are in.
+        """
+    def get(self, block: bool = True, timeout: float | None = None, *, copy: bool = True) -> Any:
+        """Takes the first object. Without ``copy`` big buffers are read-only views that keep their block.
+
+        Raises: queue.Empty if ``timeout`` seconds were over first (or without ``block``), ShutDown, QueueClosed,
+        BadTimeout; whatever unpickling raises, which costs this object only.
+        """
+    def get_nowait(self, *, copy: bool = True) -> Any:
+        """`get` without waiting for an item."""
+    def get_many(
+        self, n: int = 100, block: bool = True, timeout: float | None = None, *, copy: bool = True
+    ) -> list[Any]:
+        """Waits for one object, then takes up to ``n`` that are there.
+
+        Raises: as `get`; ItemsBroken if some cannot be rebuilt.
+        """
+    def qsize(self) -> int:
+        """How many are in it."""
+    def empty(self) -> bool:
+        """Whether nothing is in it."""
+    def full(self) -> bool:
+        """Whether there is no room."""
+    def close(self) -> None:
+        """No more puts and gets through this object."""
+    def _put_now(self, obj: Any, /) -> bool: ...
+    def _get_now(self, copy: bool = True, /) -> Any: ...
+    def _is_closed(self) -> bool: ...
+    def _shut(self, at_once: bool, /) -> int: ...
+    def _counts(self) -> tuple[int, int, int, int, bool]: ...
+    def _task_done(self) -> None: ...
+    def _join(self, timeout: float | None = None, /) -> bool: ...
+
+@disjoint_base
+class Parcel:
+    """Blocks of shared memory that live as long as somebody has the object; with the buffer protocol for a view."""
+
+    @classmethod
+    def _make(cls, kind: int, size: int, name: str | None, flags: int, maximum: int, cells: int, /) -> Self: ...
+    @classmethod
+    def _find(cls, arena: str, slot: int, generation: int, kind: int, /) -> Self: ...
+    @classmethod
+    def _like(cls, other: Any, /) -> Self: ...
+    def _handle(self) -> tuple[str, int, int, int]: ...
+    def _info(self) -> dict[str, Any]: ...
+    def _title(self) -> str: ...
+    def _pack(self, obj: Any, least: int, most: int, /) -> bytes | tuple[str, int, int, int, int, int] | None:
+        """The pickle if it has under ``least`` bytes; what `_unpack` takes if it went into a block; else None.
+
+        It goes into no block while more than ``most`` bytes would be under way.
+        """
+
+@disjoint_base
+class _Sink:
+    """What a pickler of queues writes to."""
+
+    def write(self, piece: Any, /) -> None: ...
+    def __call__(self, buffer: Any, /) -> bool: ...
+
+def _unpack(arena: str, slot: int, generation: int, block: int, tag: int, length: int, /) -> Any:
+    """The object that `Parcel._pack` put into a block, which is free then. Raises: HandleGone, UnknownArena."""
+
+def release_cache() -> None:
+    """Gives the memory that free blocks keep back to the system."""
 
 def arena_name() -> str:
     """Name of this process's home arena, made now if there is none. Raises: as `_Slot._make`."""

@@ -112,6 +112,46 @@ argument, the value and what is allowed. Nothing was changed.
 
 **What to do.** Correct the call.
 
+# HF201: the queue was shut down
+
+**What happened.** `put()` was called on a queue after `shutdown()`, by this process or another; or `get()` when
+everything in it had been taken. It is how producers say "that was all" to any number of consumers.
+
+**What became of the rest.** What was put before the shutdown can still be taken, unless it was
+`shutdown(immediate=True)`.
+
+**What to do.** In a consumer nothing: `for item in queue:` ends by itself. In a producer, stop. A queue that was shut
+down stays so; make another one.
+
+# HF202: a queue was used after this process had closed it
+
+**What happened.** `put()` or `get()` was called after `close()`. Closing concerns this process only, as with
+`multiprocessing`: other processes go on using the queue, and what was put stays in it.
+
+**What to do.** Close last, or not at all: there is no buffer that would have to be flushed.
+
+# HF203: some items could not be rebuilt
+
+**What happened.** `get_many()` took several items, and unpickling some of them raised an exception here: a class that
+cannot be imported in this process, for example, or a constructor that refuses its arguments.
+
+**What became of the rest.** The error's `items` has all the others in their order, and `errors` the exceptions. `get()`
+takes one at a time and raises that exception itself.
+
+**What to do.** Look at `errors`. Make the classes importable in the consumer.
+
+# HF204: tasks of a joinable queue were lost
+
+**What happened.** `join()` waits until every item of a `JoinableQueue` was taken and finished. A process was killed
+after it had taken some and before it called `task_done()` for them, so this would never come true. The message names
+the process (`pids`) and how many tasks it had (`tasks`).
+
+**What became of the rest.** The other items were or will be processed as usual; `join()` can be called again and says so
+again. What a process had taken before it died is not in the queue any more.
+
+**What to do.** Find out why the process died. To have work done again, put it again; if it must not be lost, let the
+consumer note what it has begun, or use a pool, which knows what each worker does.
+
 # HF301: a process died before it delivered
 
 **What happened.** A process ended by a signal, by `os._exit()` or by the kernel's out-of-memory killer, and so has no

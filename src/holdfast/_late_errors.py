@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from concurrent.futures import BrokenExecutor
 from multiprocessing import TimeoutError as MultiprocessingTimeout
 
@@ -26,3 +27,10 @@ class ResultTimeout(HoldfastError, MultiprocessingTimeout, TimeoutError):
 
     __module__ = "holdfast.errors"
     code = "HF302"
+
+
+class ShutDown(HoldfastError, getattr(queue, "ShutDown", Exception)):  # type: ignore[misc]  # since Python 3.13
+    """A queue was shut down: nothing more can be put, or nothing more will come."""
+
+    __module__ = "holdfast.errors"
+    code = "HF201"

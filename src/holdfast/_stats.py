@@ -33,7 +33,27 @@ if TYPE_CHECKING:
 
         @property
         def holder(self) -> Holder | None: ...
+
+    class QueueStats(NamedTuple):
+        """A queue at one moment."""
+
+        name: str
+        kind: str
+        maxsize: int
+        size: int
+        put: int
+        got: int
+        unfinished: int
+        block_bytes: int
+        is_shut_down: bool
+        waiters: tuple[Holder, ...]
+        created: str | None
+        contended: int
 else:
+    QueueStats = namedtuple(
+        "QueueStats",
+        "name kind maxsize size put got unfinished block_bytes is_shut_down waiters created contended",
+    )
     Holder = namedtuple("Holder", "pid tid process thread alive thread_gone")
 
     class Stats(
@@ -69,6 +89,25 @@ def stats_of(info: "dict[str, Any]") -> "Stats":
         contended=info["contended"],
         recoveries=info["recoveries"],
         foreign_releases=info["foreign"],
+    )
+
+
+def queue_stats_of(info: "dict[str, Any]", counts: "tuple[int, int, int, int, bool]") -> "QueueStats":
+    """Builds a queue's record out of what the native object tells."""
+    put, got, block_bytes, unfinished, is_shut_down = counts
+    return QueueStats(
+        name=info["name"],
+        kind=info["kind"],
+        maxsize=info["maximum"],
+        size=put - got,
+        put=put,
+        got=got,
+        unfinished=unfinished,
+        block_bytes=block_bytes,
+        is_shut_down=is_shut_down,
+        waiters=tuple(Holder(*who) for who in info["waiters"]),
+        created=info["created"],
+        contended=info["contended"],
     )
 
 

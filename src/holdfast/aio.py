@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from holdfast.synchronize import RWLock
 
 # Operations, as in rust/holdfast-py/src/watch.rs.
-TAKE, READ, NO_READERS, HAPPENS, NOTIFIED, GATE, JUDGED = range(7)
+TAKE, READ, NO_READERS, HAPPENS, NOTIFIED, GATE, JUDGED, ITEM, ROOM = range(9)
 # Answers of a barrier, as in rust/holdfast-py/src/barrier.rs.
 _TIMED_OUT, _BUSY = -3, -4
 
@@ -276,6 +276,36 @@ def tell_all(lock: "RWLock") -> None:
     """After an RWLock was released: the writer that waits for readers, the next writer and the next reader look."""
     for operation in (NO_READERS, TAKE, READ):
         released(lock, operation)
+
+
+# Queues
+
+
+async def put_item(queue: "Any", item: object, timeout: float | None = None) -> bool:
+    """Puts an item when there is room; False if ``timeout`` seconds were over first."""
+    _core.seconds(timeout)
+
+    def attempt() -> bool:
+        return bool(queue._put_now(item))
+
+    if not queue._waited_for() and attempt():
+        return True
+    done: bool = await turn(queue, ROOM, attempt, timeout, more=True)
+    return done
+
+
+async def get_item(queue: "Any", timeout: float | None = None, *, copy: bool = True) -> "tuple[Any] | None":
+    """Takes the next item; None if ``timeout`` seconds were over first."""
+    _core.seconds(timeout)
+
+    def attempt() -> "tuple[Any] | None":
+        item = queue._get_now(copy)
+        return None if item is NotImplemented else (item,)
+
+    got = None if queue._waited_for() else attempt()
+    if got is None:
+        got = await turn(queue, ITEM, attempt, timeout, more=True)
+    return got
 
 
 # Events, conditions, barriers: nothing is taken.

@@ -166,6 +166,30 @@ class BaseContext(_std.BaseContext):
 
         return sharedctypes.Array(typecode_or_type, size_or_initializer, lock=lock, ctx=self.get_context(), **options)
 
+    def Queue(self, maxsize: int = 0, **options: Any) -> Any:  # noqa: ANN401, N802
+        """A queue of at most `maxsize` items; without a limit if that is not positive."""
+        from holdfast import queues  # noqa: PLC0415
+
+        return queues.Queue(maxsize, ctx=self.get_context(), **options)
+
+    def JoinableQueue(self, maxsize: int = 0, **options: Any) -> Any:  # noqa: ANN401, N802
+        """A queue of at most `maxsize` items that counts finished tasks."""
+        from holdfast import queues  # noqa: PLC0415
+
+        return queues.JoinableQueue(maxsize, ctx=self.get_context(), **options)
+
+    def SimpleQueue(self, **options: Any) -> Any:  # noqa: ANN401, N802
+        """A queue with the small interface; for the standard library's own machinery, its own."""
+        from holdfast import queues  # noqa: PLC0415
+
+        return queues.simple_queue(sys._getframe(1), self.get_context(), **options)  # noqa: SLF001
+
+    def Pipe(self, duplex: bool = True) -> Any:  # noqa: ANN401, N802
+        """Two connected ends of a pipe."""
+        from holdfast import pipes  # noqa: PLC0415
+
+        return pipes.Pipe(duplex)
+
     def Manager(self) -> SyncManager:  # noqa: N802
         """A started manager, whose primitives are the plain ones."""
         from holdfast.managers import SyncManager  # noqa: PLC0415

@@ -6,8 +6,8 @@ Each class also derives from the nearest standard one, so that code written for 
 Codes: HF1xx locks, HF2xx queues, HF3xx processes and pools, HF4xx pickling, HF5xx start-up and the machine.
 One code may have an error and a warning (HF101): the same event, and the caller's choice how to hear of it.
 
-``WorkerDied`` and ``ResultTimeout`` need ``concurrent.futures`` and ``multiprocessing``, which cost milliseconds to
-import; they live in ``_late_errors`` and come into being when somebody first asks for them.
+``WorkerDied``, ``ResultTimeout`` and ``ShutDown`` need ``concurrent.futures``, ``multiprocessing`` and ``queue``, which
+cost milliseconds to import; they live in ``_late_errors`` and come into being when somebody first asks for them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from types import FrameType
 
-    from holdfast._late_errors import ResultTimeout, WorkerDied
+    from holdfast._late_errors import ResultTimeout, ShutDown, WorkerDied
 
     CODES: dict[str, type[HoldfastError | HoldfastWarning]]
 
@@ -42,6 +42,7 @@ __all__ = [
     "HandleGone",
     "HoldfastError",
     "HoldfastWarning",
+    "ItemsBroken",
     "LayoutMismatch",
     "LostUpdate",
     "NameClash",
@@ -49,8 +50,11 @@ __all__ = [
     "NotOwner",
     "OwnerDied",
     "OwnerDiedWarning",
+    "QueueClosed",
     "ResultLost",
     "ResultTimeout",
+    "ShutDown",
+    "TasksLost",
     "TooManyProcesses",
     "UnknownArena",
     "UnsupportedPlatform",
@@ -193,6 +197,31 @@ class BadArgument(HoldfastError, ValueError):
     code = "HF112"
 
 
+# HF2xx: queues. ``ShutDown`` (HF201) needs ``queue`` and is among the late ones.
+
+
+class QueueClosed(HoldfastError, ValueError, OSError):
+    """A queue was used after this process had closed it; the standard library raises both kinds for that."""
+
+    code = "HF202"
+
+
+class ItemsBroken(HoldfastError, RuntimeError):
+    """Some items of a ``get_many`` could not be rebuilt; ``items`` has the others, ``errors`` what went wrong."""
+
+    code = "HF203"
+    items: list[Any]
+    errors: list[BaseException]
+
+
+class TasksLost(HoldfastError, RuntimeError):
+    """A process was killed with tasks of a joinable queue, so that ``join()`` would wait for ever."""
+
+    code = "HF204"
+    pids: tuple[int, ...] = ()
+    tasks: int = 0
+
+
 # HF3xx: processes and pools (WorkerDied HF301 and ResultTimeout HF302 stand in _late_errors)
 
 
@@ -269,7 +298,7 @@ class BadCommand(HoldfastError, ValueError):
 _EARLY = [c for c in list(globals().values()) if isinstance(c, type) and issubclass(c, _Coded) and c.code]
 _WARNINGS: dict[str, type[HoldfastWarning]] = {c.code: c for c in _EARLY if issubclass(c, HoldfastWarning)}
 _ERRORS: dict[str, type[HoldfastError]] = {c.code: c for c in _EARLY if issubclass(c, HoldfastError)}
-_LATE = ("WorkerDied", "ResultTimeout")
+_LATE = ("WorkerDied", "ResultTimeout", "ShutDown")
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - classes and a table

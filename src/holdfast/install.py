@@ -51,6 +51,9 @@ def install() -> None:
     _put(_context.ForkProcess, "_Popen", staticmethod(_popen("ForkPopen")))
     _put(_context.SpawnProcess, "_Popen", staticmethod(_popen("SpawnPopen")))
     _put(_context.ForkServerProcess, "_Popen", staticmethod(_popen("ForkServerPopen")))
+    for method, replacement in _CHANNELS.items():
+        _originals.append((method, "__code__", method.__code__))
+        method.__code__ = replacement.__code__
     for name, patch in _PATCHES.items():
         if name in sys.modules:
             patch(sys.modules[name])
@@ -113,6 +116,44 @@ def _popen(kind: str) -> Callable[[BaseProcess], Any]:
         return getattr(popen, kind)(process_obj)
 
     return start
+
+
+# queues and pipes: the contexts' methods get other code, so that those bound before hand out holdfast's as well. The
+# classes in multiprocessing.queues stay: the standard library's pools and executors, and other packages, build on them.
+
+
+def _queue(self: Any, maxsize: int = 0) -> Any:  # noqa: ANN401 - a context and a queue
+    from holdfast.queues import Queue  # noqa: PLC0415 - in the function: its code runs in another module
+
+    return Queue(maxsize, ctx=self.get_context())
+
+
+def _joinable_queue(self: Any, maxsize: int = 0) -> Any:  # noqa: ANN401 - as above
+    from holdfast.queues import JoinableQueue  # noqa: PLC0415 - as above
+
+    return JoinableQueue(maxsize, ctx=self.get_context())
+
+
+def _simple_queue(self: Any) -> Any:  # noqa: ANN401 - as above
+    import sys  # noqa: PLC0415 - as above
+
+    from holdfast.queues import simple_queue  # noqa: PLC0415 - as above
+
+    return simple_queue(sys._getframe(1), self.get_context())  # noqa: SLF001 - who asks
+
+
+def _pipe(self: Any, duplex: bool = True) -> Any:  # noqa: ANN401, ARG001 - as above
+    from holdfast.pipes import Pipe  # noqa: PLC0415 - as above
+
+    return Pipe(duplex)
+
+
+_CHANNELS: dict[Any, Any] = {
+    _context.BaseContext.Queue: _queue,
+    _context.BaseContext.JoinableQueue: _joinable_queue,
+    _context.BaseContext.SimpleQueue: _simple_queue,
+    _context.BaseContext.Pipe: _pipe,
+}
 
 
 # modules

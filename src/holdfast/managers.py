@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["PRIMITIVES", "BaseManager", "BaseProxy", "Namespace", "SharedMemoryManager", "SyncManager", "Token"]
 
 
-def _handed_out(kind: str) -> Callable[..., Any]:
-    """The method of a manager that makes a primitive of one kind."""
+def _handed_out(kind: str, ours: str = "") -> Callable[..., Any]:
+    """The method of a manager that makes a primitive of one kind; `ours` is what a context calls it."""
     remote = getattr(_std.SyncManager, kind)
 
     def make(self: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - a primitive or a proxy
@@ -29,7 +29,7 @@ def _handed_out(kind: str) -> Callable[..., Any]:
             return remote(self, *args, **kwargs)
         from holdfast import context  # noqa: PLC0415 - contexts make managers, and the other way round
 
-        return getattr(context._default_context, kind)(*args, **kwargs)  # noqa: SLF001 - our own
+        return getattr(context._default_context, ours or kind)(*args, **kwargs)  # noqa: SLF001 - our own
 
     make.__name__ = kind
     make.__qualname__ = f"SyncManager.{kind}"
@@ -41,7 +41,7 @@ def _handed_out(kind: str) -> Callable[..., Any]:
 PRIMITIVES: dict[str, Callable[..., Any]] = {
     kind: _handed_out(kind)
     for kind in ("Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition", "Event", "Barrier")
-}
+} | {kind: _handed_out(kind, "JoinableQueue") for kind in ("Queue", "JoinableQueue")}  # its queue counts tasks, too
 
 
 class SyncManager(_std.SyncManager):
@@ -64,6 +64,8 @@ class SyncManager(_std.SyncManager):
     Condition = PRIMITIVES["Condition"]
     Event = PRIMITIVES["Event"]
     Barrier = PRIMITIVES["Barrier"]
+    Queue = PRIMITIVES["Queue"]
+    JoinableQueue = PRIMITIVES["JoinableQueue"]
 
 
 class _Tracker(_std._SharedMemoryTracker):  # type: ignore[name-defined,misc]  # noqa: SLF001 - the part to be replaced

@@ -17,6 +17,12 @@ PROGRAMS = [
     "manager_lock.py",
     "travels.py pool",
     "travels.py queue",
+    "travels.py manager",
+    "queue_reader_killed.py",
+    "queue_writer_killed.py",
+    "queue_join_first.py",
+    "queue_unpicklable.py",
+    "queue_put_then_look.py",
 ]
 
 pytestmark = [

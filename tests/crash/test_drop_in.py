@@ -46,9 +46,9 @@ def test_holder_killed_next_acquire_succeeds_and_names_the_dead(
         assert pid in err, f"pid {pid} is not named:\n{err}"
 
 
-@pytest.mark.parametrize("way", ["process", "pool", "executor", "queue", "pipe"])
+@pytest.mark.parametrize("way", ["process", "pool", "executor", "queue", "pipe", "manager"])
 def test_every_object_sent_any_way_works_on_the_other_side(way: str, mode: str, method: str, tmp_path: Path) -> None:
-    """Row 06: nine kinds of object, five ways, three start methods."""
+    """Row 06: twelve kinds of object, six ways, three start methods."""
     run("travels.py", mode, tmp_path, method, way)
 
 

@@ -5,6 +5,7 @@ import copy
 import errno
 import multiprocessing
 import pickle
+import queue
 import re
 import subprocess
 import sys
@@ -30,6 +31,10 @@ BASES = {
     "LostUpdate": ("HF110", RuntimeError),
     "NameClash": ("HF111", ValueError),
     "BadArgument": ("HF112", ValueError),
+    "ShutDown": ("HF201", getattr(queue, "ShutDown", Exception)),
+    "QueueClosed": ("HF202", ValueError),
+    "ItemsBroken": ("HF203", RuntimeError),
+    "TasksLost": ("HF204", RuntimeError),
     "WorkerDied": ("HF301", concurrent.futures.BrokenExecutor),
     "ResultTimeout": ("HF302", multiprocessing.TimeoutError),
     "ResultLost": ("HF303", RuntimeError),

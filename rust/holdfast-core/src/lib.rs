@@ -2,7 +2,8 @@
 //!
 //! Storeys, each using only those before it: [`sync`] (atomics, or the model checker's), [`os`] (every system call),
 //! [`arena`] (the shared segment: processes, seats of threads, slots), [`wait`] (the turnstile every waiter goes
-//! through), [`lock`] (one file per primitive), [`watch`] (the one thread that waits for all tasks of a process).
+//! through), [`lock`] (one file per primitive), [`ring`] (blocks of any size, and queues made of them), [`watch`] (the one
+//! thread that waits for all tasks of a process).
 //!
 //! What is robust against what: any process may be SIGKILLed between any two instructions. Every change of shared state
 //! that matters is one atomic write by which the new owner is known, so whoever looks next can tell what happened and
@@ -12,6 +13,7 @@ pub mod arena;
 pub mod error;
 pub mod lock;
 pub mod os;
+pub mod ring;
 pub mod sync;
 pub mod wait;
 pub mod watch;

@@ -117,6 +117,41 @@ macro_rules! atomic {
 atomic!(AtomicU32, u32, "A 32-bit word shared between processes.");
 atomic!(AtomicU64, u64, "A 64-bit word shared between processes.");
 
+/// Copies bytes into shared memory. They are seen by others only after a commit, which is an atomic store; for the model
+/// checker every word is a step of its own, so that kills fall between any two.
+///
+/// # Safety
+/// `to` is valid for `from.len()` bytes, which nobody else reads or writes meanwhile; the two do not overlap.
+#[inline(always)]
+pub unsafe fn copy_in(to: *mut u8, from: &[u8]) {
+    copy(to, from.as_ptr(), from.len());
+}
+
+/// Copies bytes out of shared memory, as [`copy_in`].
+///
+/// # Safety
+/// `from` and `to` are valid for `len` bytes; nobody writes them meanwhile; they do not overlap.
+#[inline(always)]
+pub unsafe fn copy_out(to: *mut u8, from: *const u8, len: usize) {
+    copy(to, from, len);
+}
+
+#[cfg(not(feature = "model"))]
+#[inline(always)]
+fn copy(to: *mut u8, from: *const u8, len: usize) {
+    // SAFETY: by the promise of the two callers above.
+    unsafe { core::ptr::copy_nonoverlapping(from, to, len) };
+}
+
+#[cfg(feature = "model")]
+fn copy(to: *mut u8, from: *const u8, len: usize) {
+    for at in (0..len).step_by(4) {
+        crate::model::step();
+        // SAFETY: by the promise of the two callers above.
+        unsafe { core::ptr::copy_nonoverlapping(from.add(at), to.add(at), (len - at).min(4)) };
+    }
+}
+
 /// Sequentially consistent: the order used wherever speed does not matter.
 pub const SC: Ordering = Ordering::SeqCst;
 

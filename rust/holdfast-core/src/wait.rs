@@ -14,7 +14,7 @@
 //! wakes a sleeper; if it is killed between a wake and taking the seat, the kernel passes the wake on.
 //! The heartbeat (20 ms, growing to 250 ms; at most 40 ms where `futex_waitv` is missing) looks at everything again: what
 //! the kernel does not tell (foreign pid namespaces, a beacon that could not be lit, a relay killed half way, a signal that
-//! another thread received) costs time, never a hang.
+//! another thread received) costs time, never a hang. A sleeper then also tries what the sentry tries.
 //!
 //! Source: "beacons and a seat" with one beacon a process and a relay; the design and its counterexamples are in the model
 //! tests of each primitive.
@@ -112,8 +112,8 @@ pub fn turn<T>(
         robust::pending_set(seat);
     }
     let mut heart = Heart::default();
-    let outcome = match take_seat(me, seat, &mut heart, patience) {
-        Some(refused) => refused,
+    let outcome = match take_seat(me, seat, watch, &mut heart, patience, attempt) {
+        Some(ended) => ended,
         None => {
             let outcome = stand_sentry(watch, &mut heart, patience, attempt);
             let _ = leave_seat(seat);
@@ -124,7 +124,14 @@ pub fn turn<T>(
     outcome
 }
 
-fn take_seat<T>(me: &Me<'_>, seat: &AtomicU32, heart: &mut Heart, patience: &mut Patience<'_>) -> Option<Waited<T>> {
+fn take_seat<T>(
+    me: &Me<'_>,
+    seat: &AtomicU32,
+    watch: &mut Watch,
+    heart: &mut Heart,
+    patience: &mut Patience<'_>,
+    attempt: &mut dyn FnMut(&mut Watch, bool) -> Option<T>,
+) -> Option<Waited<T>> {
     let mine = me.seat.tid.load(SC) | beacon::WAITERS;
     loop {
         let now = seat.load(SC);
@@ -141,7 +148,18 @@ fn take_seat<T>(me: &Me<'_>, seat: &AtomicU32, heart: &mut Heart, patience: &mut
         if let Some(end) = heart.after(woken, patience) {
             return Some(end);
         }
-        if heart.beats > 3 && woken == Woken::TimedOut && !identity::thread_exists(now & beacon::OWNER) {
+        if woken != Woken::TimedOut {
+            continue;
+        }
+        // A sentry that was stopped (SIGSTOP, a debugger) keeps its seat, but must not keep others from what is free.
+        watch.clear();
+        watch.beside_sentry = true;
+        let got = attempt(watch, false);
+        watch.beside_sentry = false;
+        if let Some(got) = got {
+            return Some(Waited::Done(got));
+        }
+        if heart.beats > 3 && !identity::thread_exists(now & beacon::OWNER) {
             // The kernel did not clear the seat of a dead sentry (another pid namespace, no robust lists).
             let _ = seat.compare_exchange(now, 0, SC, SC);
         }

@@ -231,7 +231,7 @@ impl Base {
     pub fn title(&self) -> String {
         let Ok(slot) = self.slot() else { return "closed object".into() };
         let name = read_text(&slot.name);
-        let what = kind::NAMES[(slot.state.load(SC) & 0xff) as usize % kind::NAMES.len()];
+        let what = kind::name(slot.state.load(SC) & 0xff);
         if !name.is_empty() {
             return format!("{what} {name:?}");
         }
@@ -476,7 +476,7 @@ impl Base {
         let place = |id: u32| arena.site(id).map_or_else(py::none, |t| py::text(&t));
         let since = clock::coarse_ms().wrapping_sub(slot.since.load(SC));
         py::put(dict, "name", py::text(&read_text(&slot.name)))?;
-        py::put(dict, "kind", py::text(kind::NAMES[(slot.state.load(SC) & 0xff) as usize % 12]))?;
+        py::put(dict, "kind", py::text(kind::name(slot.state.load(SC) & 0xff)))?;
         py::put(dict, "holders", people(&owners)?)?;
         py::put(dict, "waiters", people(&waiters)?)?;
         py::put(dict, "held_ms", py::integer(u64::from(since)))?;
@@ -551,6 +551,14 @@ pub fn methods() -> Vec<ffi::PyMethodDef> {
     list[0].ml_flags |= ffi::METH_CLASS;
     list[1].ml_flags |= ffi::METH_CLASS;
     list[2].ml_flags |= ffi::METH_CLASS;
+    list
+}
+
+/// Methods of classes for which closing means something else.
+pub fn methods_but_close() -> Vec<ffi::PyMethodDef> {
+    let mut list = methods();
+    // SAFETY: method names are static and zero-terminated.
+    list.retain(|m| unsafe { std::ffi::CStr::from_ptr(m.ml_name) } != c"close");
     list
 }
 

@@ -111,6 +111,8 @@ pub fn methods() -> *mut ffi::PyMethodDef {
         py::no_args(c"sweep", sweep),
         py::fast(c"arena_stats", arena_stats),
         py::no_args(c"kinds", kinds),
+        py::fast(c"_unpack", crate::queue::unpack),
+        py::no_args(c"release_cache", crate::queue::release_cache),
         ffi::PyMethodDef::zeroed(),
     ]);
     Box::leak(list.into_boxed_slice()).as_mut_ptr()

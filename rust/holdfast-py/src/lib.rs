@@ -13,6 +13,7 @@ mod functions;
 mod lock;
 mod memory;
 mod py;
+mod queue;
 mod rwlock;
 mod semaphore;
 mod site;
@@ -37,6 +38,7 @@ unsafe extern "C-unwind" fn execute(module: *mut ffi::PyObject) -> c_int {
             barrier::add_types,
             value::add_types,
             memory::add_types,
+            queue::add_types,
             awaiting::add_types,
         ]
         .iter()

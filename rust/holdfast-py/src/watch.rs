@@ -9,11 +9,12 @@ use holdfast_core::lock::condition::{Condition, Place};
 use holdfast_core::lock::rwlock::RwLock;
 use holdfast_core::lock::semaphore::Semaphore;
 use holdfast_core::os::clock;
+use holdfast_core::ring::queue::Queue;
 use holdfast_core::sync::SC;
 use holdfast_core::watch::engine::{Entry, Order};
 use holdfast_core::watch::helper;
 use holdfast_core::watch::interest::{
-    Gate, Happens, Interest, Judged, Kept, NoReaders, Notified, Permit, Reading, Word,
+    Gate, Happens, Interest, Item, Judged, Kept, NoReaders, Notified, Permit, Reading, Room, Word,
 };
 use pyo3_ffi as ffi;
 
@@ -30,6 +31,10 @@ mod operation {
     pub const GATE: u32 = 5;
     /// Mark: the party's pair.
     pub const JUDGED: u32 = 6;
+    /// An item of a queue.
+    pub const ITEM: u32 = 7;
+    /// Room in a queue.
+    pub const ROOM: u32 = 8;
 }
 
 fn failed(error: &std::io::Error) -> py::Raised {
@@ -84,6 +89,14 @@ unsafe extern "C-unwind" fn desk_news(_: Object, args: *const Object, count: ffi
 fn interest(this: &Base, what: u32, mark: u32) -> PyResult<Box<dyn Interest>> {
     let (slot, cells) = (this.slot()?, this.cells());
     let of = slot.state.load(SC) & 0xff;
+    if of == kind::QUEUE {
+        let queue = Queue::at(this.arena(), this.handle.get().slot).map_err(|e| py::raise_core(&e))?;
+        return match what {
+            operation::ITEM => Ok(Box::new(Item(queue))),
+            operation::ROOM => Ok(Box::new(Room(queue))),
+            _ => Err(py::type_error(c"nobody can wait for this")),
+        };
+    }
     let (condition, barrier) = (Condition { slot, cells }, Barrier { slot, cells });
     Ok(match (of, what) {
         (kind::SEMAPHORE, operation::TAKE) => Box::new(Permit(Semaphore { slot, cells })),

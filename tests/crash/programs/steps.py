@@ -14,6 +14,8 @@ WATCHDOG = 60.0  # seconds until a stuck program prints its stacks and ends
 PROMPT = 5.0  # seconds: a generous watchdog over promises that say "well under 1 s"
 ASLEEP = {"202", "449"}  # x86-64: futex, futex_waitv
 ASLEEP_ARM = {"98", "449"}
+READS = {"0"}  # read: how the standard library's queues wait
+READS_ARM = {"63"}
 
 
 def begin():
@@ -36,9 +38,10 @@ def hear(conn, what):
     return conn.recv()
 
 
-def until_asleep(pid):
-    """Return once the main thread of ``pid`` sleeps in a futex system call (looked up, not guessed)."""
-    wanted = ASLEEP if os.uname().machine == "x86_64" else ASLEEP_ARM
+def until_asleep(pid, *, reads=False):
+    """Return once the main thread of ``pid`` sleeps in a futex (or read) system call: looked up, not guessed."""
+    x86 = os.uname().machine == "x86_64"
+    wanted = (ASLEEP if x86 else ASLEEP_ARM) | ((READS if x86 else READS_ARM) if reads else set())
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         with open(f"/proc/{pid}/syscall", encoding="ascii") as file:  # noqa: PTH123  (no import that costs time)

@@ -1,4 +1,4 @@
-"""PAINS 06: every object through every channel: Process, Pool and executor arguments, a Queue, a Pipe."""
+"""PAINS 06: every object through every channel: Process, Pool and executor arguments, a Queue, a Pipe, a manager."""
 
 import concurrent.futures
 import multiprocessing as mp
@@ -6,7 +6,8 @@ import multiprocessing as mp
 import steps
 
 LOCKS = ("Lock", "RLock", "Semaphore", "BoundedSemaphore")
-KINDS = (*LOCKS, "Condition", "Event", "Barrier", "Value", "Array")
+QUEUES = ("Queue", "JoinableQueue", "SimpleQueue")
+KINDS = (*LOCKS, "Condition", "Event", "Barrier", "Value", "Array", *QUEUES)
 WAIT = 30  # seconds, a watchdog
 
 
@@ -26,17 +27,26 @@ def act(step, thing):
         with thing:
             thing.notify()
         return True
-    if step == "is_set":
-        return thing.is_set()
-    if step == "set":
-        return thing.set()
+    if step in ("is_set", "set"):
+        return getattr(thing, step)()
     if step == "barrier":
         return thing.wait(WAIT) in (0, 1)
+    if step == "relay":
+        return relay(thing)
     with thing.get_lock():
         if step == "array":
             thing[1] += 1
         else:
             thing.value += 1
+    return True
+
+
+def relay(box):
+    """Take an item and put its successor."""
+    item = box.get()
+    if hasattr(box, "task_done"):
+        box.task_done()
+    box.put(item + 1)
     return True
 
 
@@ -135,7 +145,37 @@ class ByPipe:
         self.process.join()
 
 
-WAYS = {"process": ByProcess, "pool": ByPool, "executor": ByExecutor, "queue": ByQueue, "pipe": ByPipe}
+def act_on_shelf(step, shelf, key):
+    """What a pool task does with an object that lies in a manager's dictionary."""
+    return act(step, shelf[key])
+
+
+class ByManager:
+    def __init__(self, context):
+        self.manager = context.Manager()
+        self.shelf = self.manager.dict()
+        self.pool = context.Pool(1)
+
+    def ask(self, step, thing):
+        key = len(self.shelf)
+        self.shelf[key] = thing
+        pending = self.pool.apply_async(act_on_shelf, (step, self.shelf, key))
+        return lambda: pending.get(WAIT)
+
+    def close(self):
+        self.pool.close()
+        self.pool.join()
+        self.manager.shutdown()
+
+
+WAYS = {
+    "process": ByProcess,
+    "pool": ByPool,
+    "executor": ByExecutor,
+    "queue": ByQueue,
+    "pipe": ByPipe,
+    "manager": ByManager,
+}
 
 
 def check_lock(way, lock):
@@ -176,7 +216,18 @@ def check_array(way, array):
     return array[:] == [0, 1]
 
 
+def check_queue(way, box):
+    box.put(1)
+    relayed = way.ask("relay", box)() and way.ask("relay", box)()
+    fine = relayed and not box.empty() and box.get() == 3 and box.empty()
+    if hasattr(box, "task_done"):
+        box.task_done()
+        box.join()
+    return fine
+
+
 CHECKS = {
+    **dict.fromkeys(QUEUES, check_queue),
     "Condition": check_condition,
     "Event": check_event,
     "Barrier": check_barrier,

@@ -31,6 +31,7 @@ extern "C" fn before() {
     // SAFETY of the loops below: the registry is held by this thread, so reading it through a second reference is sound.
     for arena in registered() {
         arena.private.hold();
+        arena.store_file.hold();
         // Relaxed: as above.
         let child = arena.fork_child.load(Ordering::Relaxed);
         if child != NO_PROCESS {
@@ -43,6 +44,7 @@ extern "C" fn in_parent() {
     for arena in registered() {
         // Relaxed: read by the next `before`, in whatever thread holds the registry then.
         arena.fork_child.store(NO_PROCESS, Ordering::Relaxed);
+        arena.store_file.release();
         arena.private.release();
     }
     REGISTRY.release();
@@ -50,6 +52,7 @@ extern "C" fn in_parent() {
 
 extern "C" fn in_child() {
     for arena in registered() {
+        arena.store_file.release();
         arena.private.release();
     }
     REGISTRY.release();

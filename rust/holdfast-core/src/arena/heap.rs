@@ -276,8 +276,17 @@ impl Arena {
             slot.state.store(found, SC);
             return false;
         }
-        if of == kind::BYTES {
-            self.remove_block(id, slot.generation.load(SC));
+        match of {
+            kind::BYTES => self.remove_block(id, slot.generation.load(SC)),
+            kind::QUEUE | kind::PARCEL => {
+                // From here on there is no way back: a queue that has lost some of its blocks must not be LIVE again.
+                // If we die now, the sweep goes on from there.
+                if !broken("no-way-back") {
+                    slot.state.store(state(kind::NONE, phase::RECLAIMING, me), SC);
+                }
+                self.free_blocks_of(id);
+            }
+            _ => {}
         }
         self.free_slot(id);
         true

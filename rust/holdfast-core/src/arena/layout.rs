@@ -14,7 +14,7 @@ use crate::sync::{AtomicU32, AtomicU64};
 /// First word of every arena file.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"HOLDFAST");
 /// Layout version: a change of any size or field below must change it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Bytes of the header.
 pub const HEADER: usize = 4096;
 /// Process records (the last row of bitmaps is the chunk header, so one fewer processes).
@@ -38,7 +38,7 @@ pub const SPAN: usize = CHUNKS_AT + MAX_CHUNKS * CHUNK;
 /// Units of a slot of each class.
 pub const CLASS_UNITS: [usize; 3] = if MODEL { [1, 2, 4] } else { [1, 8, 128] };
 /// The model checker makes an arena for every execution: a small one.
-const MODEL: bool = cfg!(feature = "model");
+pub(crate) const MODEL: bool = cfg!(feature = "model");
 
 /// The arena's header. Offsets 0 to 12 never change, in any version.
 #[repr(C)]
@@ -56,8 +56,8 @@ pub struct Header {
     pub free: [AtomicU32; 3],
     /// Where the next search for a free slot starts, by class.
     pub cursor: [AtomicU32; 3],
-    /// Processes whose records wait for a sweep, about right.
-    pub dead_hint: AtomicU32,
+    /// 1: somebody has made the store's file (see `ring/store.rs`).
+    pub store: AtomicU32,
     /// Lock for names and sites.
     pub names: LockWords,
     /// Lock for sweeping.
@@ -143,8 +143,12 @@ pub mod kind {
     pub const VALUE: u32 = 10;
     /// Bytes.
     pub const BYTES: u32 = 11;
+    /// Queue.
+    pub const QUEUE: u32 = 12;
+    /// Holds blocks of the store for whoever reaches it: a view of a message, or what is under way in a pipe.
+    pub const PARCEL: u32 = 13;
     /// Names by number.
-    pub const NAMES: [&str; 12] = [
+    pub const NAMES: [&str; 14] = [
         "free",
         "seat",
         "sites",
@@ -157,7 +161,15 @@ pub mod kind {
         "Barrier",
         "Value",
         "Bytes",
+        "Queue",
+        "Parcel",
     ];
+
+    /// What a kind is called.
+    #[must_use]
+    pub const fn name(of: u32) -> &'static str {
+        NAMES[of as usize % NAMES.len()]
+    }
 }
 
 /// Phase of a slot (bits 8-15 of [`Slot::state`]); bits 16-31 name the process that makes or reclaims it, plus one.
@@ -247,6 +259,8 @@ pub mod flag {
     pub const RAISE: u32 = 2;
     /// Semaphore with an upper bound.
     pub const BOUNDED: u32 = 4;
+    /// Queue that counts finished tasks.
+    pub const JOINABLE: u32 = 8;
 }
 
 /// A thread's seat: the same 128 bytes seen differently; the state words lie where a [`Slot`] has them.

@@ -32,7 +32,8 @@ pub use sites::SiteId;
 use crate::error::{Error, Result};
 use crate::os::local::Local;
 use crate::os::{fault, memory};
-use crate::sync::local::{AtomicPtr, AtomicU32 as LocalWord, Ordering};
+use crate::ring::store;
+use crate::sync::local::{AtomicPtr, AtomicU32 as LocalWord, AtomicUsize, Ordering};
 use crate::sync::{AtomicU32, AtomicU64, SC};
 use layout::{Header, ProcessRecord, Seat, Slot, CHUNK, CHUNKS_AT, HEADER, MAX_CHUNKS, PROCESSES, ROW, UNIT, UNITS};
 use std::collections::HashMap;
@@ -68,6 +69,11 @@ pub struct Arena {
     pub(crate) private: Local<Private>,
     fork_child: LocalWord,
     pidns: u64,
+    /// The store's mapping (see `ring/store.rs`), null until something needs it; and its length in bytes.
+    pub(crate) store_base: AtomicPtr<u8>,
+    pub(crate) store_len: AtomicUsize,
+    /// The store's file.
+    pub(crate) store_file: Local<Option<memory::Kept>>,
 }
 
 // SAFETY: the mapping is shared memory that is only touched through atomics; everything else is atomic or locked.
@@ -79,7 +85,7 @@ static REGISTRY: Local<Vec<&'static Arena>> = Local::new(Vec::new());
 static HOME: AtomicPtr<Arena> = AtomicPtr::new(core::ptr::null_mut());
 
 impl Arena {
-    fn header(&self) -> &Header {
+    pub(crate) fn header(&self) -> &Header {
         // SAFETY: the mapping starts with a header, and all its fields are atomics.
         unsafe { &*self.base.cast::<Header>() }
     }
@@ -183,6 +189,9 @@ impl Arena {
             private: Local::new(Private { file: file.map(memory::Kept::new), ..Private::default() }),
             fork_child: LocalWord::new(NO_PROCESS),
             pidns: crate::os::identity::pid_namespace(),
+            store_base: AtomicPtr::new(core::ptr::null_mut()),
+            store_len: AtomicUsize::new(0),
+            store_file: Local::new(None),
         }
     }
 
@@ -195,7 +204,7 @@ impl Arena {
         const CHUNKS: usize = 2;
         let base = like.map_or_else(
             || {
-                let size = CHUNKS_AT + CHUNKS * CHUNK;
+                let size = CHUNKS_AT + CHUNKS * CHUNK + store::MODEL_BYTES;
                 let layout = std::alloc::Layout::from_size_align(size, 4096).expect("a valid layout");
                 // SAFETY: the layout has a size; zero bytes are a valid (empty) arena.
                 unsafe { std::alloc::alloc_zeroed(layout) }
@@ -203,6 +212,11 @@ impl Arena {
             |other| other.base,
         );
         let arena = Self::from_mapping(base, "memory".into(), PathBuf::new(), None, CHUNKS);
+        if layout::MODEL {
+            // SAFETY: the store lies behind the chunks in the same allocation.
+            arena.store_base.store(unsafe { base.add(CHUNKS_AT + CHUNKS * CHUNK) }, Ordering::SeqCst);
+            arena.store_len.store(store::MODEL_BYTES, Ordering::SeqCst);
+        }
         if like.is_none() {
             arena.format();
         }
@@ -217,7 +231,7 @@ impl Arena {
     pub unsafe fn free_memory(arena: &'static Self, with_segment: bool) {
         let view = core::ptr::from_ref(arena).cast_mut();
         if with_segment {
-            let layout = std::alloc::Layout::from_size_align(CHUNKS_AT + arena.max_chunks * CHUNK, 4096);
+            let layout = std::alloc::Layout::from_size_align(arena.memory().1, 4096);
             // SAFETY: allocated with this layout by `in_memory`.
             unsafe { std::alloc::dealloc(arena.base, layout.expect("a valid layout")) };
         }
@@ -228,7 +242,7 @@ impl Arena {
     /// First byte and size of an arena in memory, for the model.
     #[must_use]
     pub fn memory(&self) -> (*const u8, usize) {
-        (self.base, CHUNKS_AT + self.max_chunks * CHUNK)
+        (self.base, CHUNKS_AT + self.max_chunks * CHUNK + store::MODEL_BYTES)
     }
 
     fn format(&self) {

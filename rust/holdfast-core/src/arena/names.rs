@@ -84,14 +84,9 @@ impl Arena {
         });
         if let Some((handle, k)) = found {
             if k != of {
-                let kinds = kind::NAMES;
                 return Err(Error::new(
                     "HF111",
-                    format!(
-                        "the name {name:?} belongs to a {}, not to a {}",
-                        kinds[k as usize % 12],
-                        kinds[of as usize % 12]
-                    ),
+                    format!("the name {name:?} belongs to a {}, not to a {}", kind::name(k), kind::name(of)),
                 ));
             }
             if self.take_hold(handle, of).is_ok() {

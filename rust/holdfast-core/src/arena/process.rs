@@ -19,6 +19,11 @@ const RESERVED_MS: u32 = 10_000;
 /// Attachments between two sweeps.
 const SWEEP_EVERY: u32 = 32;
 
+/// Bits of a token that hold the record's number.
+const TOKEN_BITS: u32 = 10;
+/// All bits of a token.
+const TOKEN_MASK: u32 = (1 << 30) - 1;
+
 /// Name of this process, as given.
 static NAME: Local<String> = Local::new(String::new());
 
@@ -213,6 +218,29 @@ impl Arena {
         self.seat_of(owner).is_some_and(|s| {
             s.process.load(SC) == me && self.process(me).is_some_and(|r| r.generation.load(SC) == s.generation.load(SC))
         })
+    }
+
+    /// This process in 30 bits: its record and the low bits of the record's generation.
+    pub(crate) fn process_token(&self) -> Result<u32> {
+        let me = self.my_process()?;
+        Ok(me | self.process(me).map_or(0, |r| r.generation.load(SC)) << TOKEN_BITS & TOKEN_MASK)
+    }
+
+    fn is_of_token(&self, index: u32, token: u32) -> bool {
+        let generation = self.process(index).map_or(0, |r| r.generation.load(SC));
+        index | generation << TOKEN_BITS & TOKEN_MASK == token
+    }
+
+    /// Whether the process behind a token lives.
+    pub(crate) fn is_token_alive(&self, token: u32) -> bool {
+        let index = token & ((1 << TOKEN_BITS) - 1);
+        self.is_process_alive(index, true) && self.is_of_token(index, token)
+    }
+
+    /// Whether the process behind a token has said that it ends in order, as far as that is still known.
+    pub(crate) fn ended_in_order(&self, token: u32) -> bool {
+        let index = token & ((1 << TOKEN_BITS) - 1);
+        self.is_of_token(index, token) && self.process(index).is_some_and(|r| r.exiting.load(SC) != 0)
     }
 
     /// Gives this process a name for reports, in the arenas it has and in those to come.

@@ -94,6 +94,7 @@ impl Arena {
         self.each_slot(|id, _| {
             self.reclaim_if_unreachable(id);
         });
+        self.sweep_store();
         for p in &dead {
             if let Some(record) = self.process(*p) {
                 record.generation.fetch_add(1, SC);
@@ -101,6 +102,13 @@ impl Arena {
             }
         }
         dead.len()
+    }
+
+    /// Blocks that were in the hands of dead processes, if the program has a store.
+    fn sweep_store(&self) {
+        if let Some(store) = self.store_if_any() {
+            store.sweep();
+        }
     }
 
     /// Marks a record for sweeping if its process is dead.
@@ -134,7 +142,11 @@ impl Arena {
                 }
             }
             phase::MAKING if maker_dead => self.free_slot(id),
-            phase::RECLAIMING if maker_dead && (of == kind::SEAT || of == kind::NONE) => self.free_slot(id),
+            phase::RECLAIMING if maker_dead && of == kind::NONE => {
+                self.free_blocks_of(id);
+                self.free_slot(id);
+            }
+            phase::RECLAIMING if maker_dead && of == kind::SEAT => self.free_slot(id),
             phase::RECLAIMING if maker_dead => {
                 let _ = slot.state.compare_exchange(found, state(of, phase::LIVE, 0), SC, SC);
             }

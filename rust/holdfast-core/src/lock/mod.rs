@@ -60,6 +60,13 @@ pub fn orphan(arena: &Arena, id: u32, slot: &Slot, names_dead: &dyn Fn(u32) -> O
         }
     };
     match slot.state.load(SC) & 0xff {
+        kind::QUEUE => {
+            for lock in crate::ring::queue::Queue::at(arena, id).iter().flat_map(|q| q.locks()) {
+                if replace(lock, ORPHAN) {
+                    futex::wake(lock, 1);
+                }
+            }
+        }
         kind::LOCK | kind::RLOCK | kind::VALUE => orphan_word(),
         kind::SEMAPHORE => {
             let permits = slot.cells.load(SC) as usize;

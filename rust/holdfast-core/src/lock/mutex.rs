@@ -67,12 +67,13 @@ pub fn try_deep(me: &Me<'_>, word: &AtomicU32, deep: bool) -> Option<Taken> {
 pub(crate) fn attempt(me: &Me<'_>, word: &AtomicU32, watch: &mut Watch, deep: bool) -> Option<Taken> {
     let mut now = word.load(SC);
     let owner = now & OWNER_MASK;
+    let mine = if watch.beside_sentry { me.id | now & WAITING } else { me.id };
     if owner == 0 {
-        return word.compare_exchange(now, me.id, SC, SC).is_ok().then_some(Taken::Free);
+        return word.compare_exchange(now, mine, SC, SC).is_ok().then_some(Taken::Free);
     }
     let beacon = match me.arena.owner_state(owner, deep) {
         OwnerState::Dead => {
-            return word.compare_exchange(now, me.id, SC, SC).is_ok().then_some(Taken::FromDead(owner));
+            return word.compare_exchange(now, mine, SC, SC).is_ok().then_some(Taken::FromDead(owner));
         }
         OwnerState::Alive(beacon) => beacon,
     };

@@ -25,11 +25,13 @@ pub const MAX_WORDS: usize = 128;
 pub struct Watch {
     words: [(*const AtomicU32, u32); MAX_WORDS],
     len: usize,
+    /// Somebody else is the sentry: marks that are meant for him stay.
+    pub beside_sentry: bool,
 }
 
 impl Default for Watch {
     fn default() -> Self {
-        Self { words: [(core::ptr::null(), 0); MAX_WORDS], len: 0 }
+        Self { words: [(core::ptr::null(), 0); MAX_WORDS], len: 0, beside_sentry: false }
     }
 }
 

@@ -158,6 +158,26 @@ pub fn allocate(file: &File, len: u64) -> io::Result<()> {
     }
 }
 
+/// Makes sure that `len` bytes from `from` on exist.
+///
+/// # Errors
+/// What the system says (ENOSPC, EFBIG, ...).
+pub fn allocate_range(file: &File, from: u64, len: u64) -> io::Result<()> {
+    // SAFETY: plain system call on an open descriptor.
+    match unsafe { libc::posix_fallocate(file.as_raw_fd(), from as libc::off_t, len as libc::off_t) } {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
+/// Gives the memory behind a range back to the system; it reads as zeros then. Where the file system cannot, nothing
+/// happens.
+pub fn punch(file: &File, from: u64, len: u64) {
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: plain system call on an open descriptor.
+    unsafe { libc::fallocate(file.as_raw_fd(), mode, from as libc::off_t, len as libc::off_t) };
+}
+
 /// Maps `len` bytes of the file, shared; the file may still be shorter.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ use crate::lock::rwlock::RwLock;
 use crate::lock::semaphore::Semaphore;
 use crate::lock::{event, mutex};
 use crate::os::futex::Watch;
+use crate::ring::queue::Queue;
 use crate::sync::AtomicU32;
 
 /// Something that tasks wait for.
@@ -81,6 +82,32 @@ impl Interest for NoReaders {
     }
     fn look(&mut self, me: &Me<'_>, watch: &mut Watch, deep: bool) -> bool {
         self.0.observe_readers(me, watch, deep)
+    }
+}
+
+/// An item of a queue.
+#[derive(Debug)]
+pub struct Item(pub Queue<'static>);
+
+impl Interest for Item {
+    fn seat(&self) -> Option<&AtomicU32> {
+        Some(self.0.seats()[0])
+    }
+    fn look(&mut self, me: &Me<'_>, watch: &mut Watch, deep: bool) -> bool {
+        self.0.observe_to_read(me, watch, deep)
+    }
+}
+
+/// Room in a queue.
+#[derive(Debug)]
+pub struct Room(pub Queue<'static>);
+
+impl Interest for Room {
+    fn seat(&self) -> Option<&AtomicU32> {
+        Some(self.0.seats()[1])
+    }
+    fn look(&mut self, me: &Me<'_>, watch: &mut Watch, deep: bool) -> bool {
+        self.0.observe_to_write(me, watch, deep)
     }
 }
 

@@ -1,0 +1,793 @@
+//! The queue: its users fill and empty it themselves; a kill at any step harms nobody.
+//!
+//! ```text
+//! writer   lock | write the entry behind the last | position for after it | COMMIT: count + 1 | ring the readers' gate | open
+//! reader   lock | copy the first entry out        | position for after it | COMMIT: count + 1 | ring the writers' gate | open
+//! ```
+//! The commit is one store: it names the count and which of two positions holds. Before it nothing has happened, after it
+//! all has; so whoever gets the lock of a dead one finds a queue in order. Only blocks need a note of what was under way
+//! (`segment`, `block`, `began`), and the next one on that side settles it: a block that was not committed is freed, one
+//! that was taken is freed.
+//!
+//! Each side has a robust lock (`lock/mutex.rs`) and a turnstile (`wait.rs`) for both reasons to wait: the lock, and
+//! nothing there (or no room). A reader that waits does not hold the lock. Messages over [`INLINE`] bytes are in blocks of
+//! their own, written before the lock is taken; a reader holds the lock while it copies one out.
+
+use super::store::{Block, Store};
+use super::words::{header, room_for, Side, Words, END, IN_BLOCK, START};
+use crate::arena::layout::{kind, Slot, MODEL};
+use crate::arena::{Arena, Me};
+use crate::error::{Error, Result};
+use crate::lock::mutex;
+use crate::os::futex::{self, Watch, Woken};
+use crate::sync::{broken, copy_in, AtomicU32, AtomicU64, Ordering, SC};
+use crate::wait::{turn, Heart, Patience, Waited};
+
+/// Messages of more bytes get a block of their own.
+pub const INLINE: usize = if MODEL { 8 } else { 32 << 10 };
+/// Size class of a queue's slot.
+pub const CLASS: usize = if MODEL { 2 } else { 1 };
+const FIRST_SEGMENT: usize = if MODEL { 64 } else { 8 << 10 };
+const LARGEST_SEGMENT: usize = if MODEL { 64 } else { 256 << 10 };
+const WAITING: u32 = 0x8000_0000;
+
+/// A queue in place.
+#[derive(Debug, Clone, Copy)]
+pub struct Queue<'a> {
+    pub(super) arena: &'a Arena,
+    /// Its slot.
+    pub slot: &'a Slot,
+    id: u32,
+    pub(super) words: &'a Words,
+}
+
+/// What a waiter has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// The lock of its side is its own, and there is an item, or room.
+    Mine,
+    /// Nothing there, or no room, and the caller does not wait for that.
+    Nothing,
+    /// The queue was shut down.
+    Shut,
+}
+
+/// The first message, in place.
+#[derive(Debug, Clone, Copy)]
+pub struct Message {
+    /// What the writer said it is.
+    pub tag: u8,
+    /// First byte.
+    pub at: *const u8,
+    /// Bytes.
+    pub len: usize,
+    /// The block it lies in, if that is one of its own.
+    pub block: Option<Block>,
+    after: u64,
+}
+
+impl Message {
+    /// Bytes that lie somewhere else than in a queue.
+    #[must_use]
+    pub const fn of_bytes(tag: u8, at: *const u8, len: usize) -> Self {
+        Self { tag, at, len, block: None, after: 0 }
+    }
+}
+
+/// Becomes of a message's block when it is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is free.
+    Free,
+    /// It goes to that slot.
+    To(u32),
+}
+
+const fn position(segment: u32, offset: usize) -> u64 {
+    (segment as u64) << 32 | offset as u64
+}
+
+const fn count_of(commit: u64) -> u64 {
+    commit >> 1
+}
+
+impl<'a> Queue<'a> {
+    /// The queue in a slot.
+    ///
+    /// # Errors
+    /// HF504 if the slot cannot be one.
+    pub fn at(arena: &'a Arena, id: u32) -> Result<Self> {
+        let slot = arena.slot(id).ok_or_else(Error::gone)?;
+        let cells = arena.cells(id);
+        if cells.len() * 4 < core::mem::size_of::<Words>() || slot.state.load(SC) & 0xff != kind::QUEUE {
+            return Err(Error::corrupt("queue"));
+        }
+        // SAFETY: the cells are long enough and, as slots are, aligned to 128; all words are atomics.
+        let words = unsafe { &*cells.as_ptr().cast::<Words>() };
+        Ok(Self { arena, slot, id, words })
+    }
+
+    /// Messages put and taken so far. Exact: put is read again until it stood still.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        loop {
+            let put = self.put();
+            let taken = self.taken();
+            if self.put() == put {
+                return (put, taken);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn put(&self) -> u64 {
+        // Acquire pairs with the SeqCst store of a commit: what that publishes is seen after it.
+        count_of(self.words.write.commit.load(Ordering::Acquire))
+    }
+
+    #[inline(always)]
+    fn taken(&self) -> u64 {
+        // Acquire pairs with the SeqCst store of a commit, as above.
+        count_of(self.words.read.commit.load(Ordering::Acquire))
+    }
+
+    /// Messages in the queue.
+    #[inline(always)]
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        let (put, taken) = self.counts();
+        put.wrapping_sub(taken)
+    }
+
+    /// Whether nothing is in the queue.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        // Taken is read first: if no more was put until later, then nothing was there at that later moment.
+        let taken = self.taken();
+        taken == self.put()
+    }
+
+    /// How many more messages there is room for.
+    #[inline(always)]
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        let most = u64::from(self.slot.maximum.load(SC));
+        if most == 0 {
+            return u64::MAX;
+        }
+        // Put is read first: if too little was taken until later, then there was no room at that later moment.
+        let put = self.put();
+        most.saturating_sub(put.wrapping_sub(self.taken()))
+    }
+
+    /// Whether there will be no more puts.
+    #[must_use]
+    pub fn is_shut(&self) -> bool {
+        self.words.shut.load(SC) != 0
+    }
+
+    /// Whether a reader would probably get something at once.
+    #[must_use]
+    pub fn looks_ready_to_read(&self) -> bool {
+        // Relaxed: only a hint.
+        !self.is_empty() && self.words.read.lock.word.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether a writer would probably succeed at once.
+    #[must_use]
+    pub fn looks_ready_to_write(&self) -> bool {
+        // Relaxed: only a hint.
+        self.room() > 0 && self.words.write.lock.word.load(Ordering::Relaxed) == 0
+    }
+
+    /// Takes the readers' side if it is free and there is an item.
+    #[inline(always)]
+    #[must_use]
+    pub fn try_read(&self, me: u32) -> bool {
+        if self.is_empty() || !mutex::try_fast(&self.words.read.lock.word, me) {
+            return false;
+        }
+        self.settle_reader();
+        if self.is_empty() {
+            self.leave(&self.words.read, me);
+            return false;
+        }
+        true
+    }
+
+    /// Takes the writers' side if it is free and there is room.
+    #[inline(always)]
+    #[must_use]
+    pub fn try_write(&self, me: u32) -> bool {
+        if self.room() == 0 || !mutex::try_fast(&self.words.write.lock.word, me) {
+            return false;
+        }
+        self.settle_writer();
+        if self.room() == 0 || self.is_shut() {
+            self.leave(&self.words.write, me);
+            return false;
+        }
+        true
+    }
+
+    /// Waits for the readers' side and an item. `at_once`: not for an item.
+    pub fn wait_to_read(&self, me: &Me<'_>, patience: &mut Patience<'_>, at_once: bool) -> Waited<Turn> {
+        let mut watch = Watch::default();
+        turn(me, &self.words.read.lock.seat, &mut watch, patience, &mut |watch, deep| {
+            self.look_to_read(me, watch, deep, at_once)
+        })
+    }
+
+    /// Waits for the writers' side and room. `at_once`: not for room.
+    pub fn wait_to_write(&self, me: &Me<'_>, patience: &mut Patience<'_>, at_once: bool) -> Waited<Turn> {
+        let mut watch = Watch::default();
+        turn(me, &self.words.write.lock.seat, &mut watch, patience, &mut |watch, deep| {
+            self.look_to_write(me, watch, deep, at_once)
+        })
+    }
+
+    fn look_to_read(&self, me: &Me<'_>, watch: &mut Watch, deep: bool, at_once: bool) -> Option<Turn> {
+        let side = &self.words.read;
+        if self.is_empty() {
+            let nothing = || self.is_empty();
+            // Shut before empty: nothing can come after a shutdown that was seen, so the order decides.
+            let refused = || if self.is_shut() { Some(Turn::Shut) } else { at_once.then_some(Turn::Nothing) };
+            return Self::look_at_gate(side, watch, nothing, refused);
+        }
+        mutex::attempt(me, &side.lock.word, watch, deep)?;
+        self.settle_reader();
+        if self.is_empty() {
+            self.leave(side, me.id);
+            watch.clear();
+            return None;
+        }
+        Some(Turn::Mine)
+    }
+
+    fn look_to_write(&self, me: &Me<'_>, watch: &mut Watch, deep: bool, at_once: bool) -> Option<Turn> {
+        let side = &self.words.write;
+        if self.is_shut() {
+            return Some(Turn::Shut);
+        }
+        if self.room() == 0 {
+            let nothing = || self.room() == 0;
+            let refused = || if self.is_shut() { Some(Turn::Shut) } else { at_once.then_some(Turn::Nothing) };
+            return Self::look_at_gate(side, watch, nothing, refused);
+        }
+        mutex::attempt(me, &side.lock.word, watch, deep)?;
+        self.settle_writer();
+        if self.room() == 0 || self.is_shut() {
+            self.leave(side, me.id);
+            watch.clear();
+            return None;
+        }
+        Some(Turn::Mine)
+    }
+
+    /// Nothing there: marks the gate, looks once more, and only then sleeps on it.
+    fn look_at_gate(
+        side: &Side,
+        watch: &mut Watch,
+        nothing: impl Fn() -> bool,
+        refused: impl Fn() -> Option<Turn>,
+    ) -> Option<Turn> {
+        let mut gate = side.gate.load(SC);
+        if gate & WAITING == 0 {
+            if side.gate.compare_exchange(gate, gate | WAITING, SC, SC).is_err() {
+                return None;
+            }
+            gate |= WAITING;
+        }
+        // In this order: what is put before a shutdown is seen here, so "shut and nothing" is final.
+        let turn = refused();
+        if !nothing() && !broken("look-again") {
+            return None;
+        }
+        if turn.is_none() {
+            watch.add(&side.gate, gate);
+        }
+        turn
+    }
+
+    fn ring(side: &Side) {
+        let now = side.gate.load(SC);
+        if now & WAITING != 0 {
+            let _ = side.gate.compare_exchange(now, (now & !WAITING).wrapping_add(1) & !WAITING, SC, SC);
+            futex::wake(&side.gate, 1);
+        }
+    }
+
+    #[inline(always)]
+    fn leave(&self, side: &Side, me: u32) {
+        if !mutex::release_fast(&side.lock.word, me) {
+            let _ = mutex::release(me, &side.lock.word);
+        }
+    }
+
+    fn store(&self) -> Result<Store<'a>> {
+        self.arena.store()
+    }
+
+    /// What a killed writer left: a segment or a block that was put into the queue but not committed.
+    #[inline(always)]
+    fn settle_writer(&self) {
+        let side = &self.words.write;
+        if side.segment.load(SC) | side.block.load(SC) != 0 && !broken("settle") {
+            self.settle_writer_now(side);
+        }
+    }
+
+    #[cold]
+    fn settle_writer_now(&self, side: &Side) {
+        let Ok(store) = self.store() else { return };
+        let commit = side.commit.load(SC);
+        if let Some(segment) = Block::of(side.segment.load(SC)) {
+            let linked = side.at[commit as usize & 1].load(SC) >> 32 == u64::from(segment.id);
+            if !linked {
+                store.free_from(segment, self.id);
+            }
+            side.segment.store(0, SC);
+        }
+        if let Some(block) = Block::of(side.block.load(SC)) {
+            if commit == side.began.load(SC) {
+                store.free_from(block, self.id);
+            }
+            side.block.store(0, SC);
+        }
+        Self::ring(&self.words.read); // it may have been killed before it could
+    }
+
+    /// What a killed reader left: a segment or a block that it had done with but not freed.
+    #[inline(always)]
+    fn settle_reader(&self) {
+        let side = &self.words.read;
+        if side.segment.load(SC) | side.block.load(SC) != 0 && !broken("settle") {
+            self.settle_reader_now(side);
+        }
+    }
+
+    #[cold]
+    fn settle_reader_now(&self, side: &Side) {
+        let Ok(store) = self.store() else { return };
+        let commit = side.commit.load(SC);
+        if let Some(segment) = Block::of(side.segment.load(SC)) {
+            let left = side.at[commit as usize & 1].load(SC) >> 32 != u64::from(segment.id);
+            if left {
+                store.free_from(segment, self.id);
+            }
+            side.segment.store(0, SC);
+        }
+        if let Some(block) = Block::of(side.block.load(SC)) {
+            if commit != side.began.load(SC) {
+                store.free_from(block, self.id);
+            }
+            side.block.store(0, SC);
+        }
+        Self::ring(&self.words.write);
+    }
+
+    /// Shuts the queue down: no more puts. `at_once`: what is in it is dropped; the number of those.
+    ///
+    /// # Errors
+    /// HF504.
+    pub fn shut(&self, me: &Me<'_>, at_once: bool) -> Result<u64> {
+        let mut watch = Watch::default();
+        let lock = &self.words.write.lock;
+        mutex::acquire_words(me, &lock.word, &lock.seat, &mut watch)?;
+        self.settle_writer();
+        self.words.shut.store(1, SC);
+        self.leave(&self.words.write, me.id);
+        let mut dropped = 0;
+        if at_once {
+            let lock = &self.words.read.lock;
+            mutex::acquire_words(me, &lock.word, &lock.seat, &mut watch)?;
+            self.settle_reader();
+            let mut reader = self.reader();
+            while let Some(message) = reader.front()? {
+                reader.take(&message, Fate::Free)?;
+                dropped += 1;
+            }
+            reader.finish(me);
+            (0..dropped).for_each(|_| {
+                let _ = self.finish_task();
+            });
+        }
+        for side in [&self.words.read, &self.words.write] {
+            Self::ring(side);
+        }
+        self.wake_joiners();
+        Ok(dropped)
+    }
+
+    /// Notes that a task taken from the queue is finished; `false` if all were already.
+    #[must_use]
+    pub fn finish_task(&self) -> bool {
+        loop {
+            let done = self.words.finished.load(SC);
+            let put = self.put();
+            if done >= put {
+                return false;
+            }
+            if self.words.finished.compare_exchange(done, done + 1, SC, SC).is_ok() {
+                self.put_out_of_hand();
+                if done + 1 == put {
+                    self.wake_joiners();
+                }
+                return true;
+            }
+        }
+    }
+
+    /// Tasks put and not finished.
+    #[must_use]
+    pub fn unfinished(&self) -> u64 {
+        // Finished is read first: if no more was put until later, then all were finished at that later moment.
+        let finished = self.words.finished.load(SC);
+        self.put().saturating_sub(finished)
+    }
+
+    fn wake_joiners(&self) {
+        let now = self.words.joined.load(SC);
+        if now & WAITING != 0 {
+            let _ = self.words.joined.compare_exchange(now, (now & !WAITING).wrapping_add(1) & !WAITING, SC, SC);
+            futex::wake(&self.words.joined, u32::MAX);
+        }
+    }
+
+    /// Waits until all tasks are finished. False: it looks as if some never will be (see [`Self::lost`]).
+    pub fn join(&self, patience: &mut Patience<'_>) -> Waited<bool> {
+        let mut heart = Heart::default();
+        loop {
+            let mut now = self.words.joined.load(SC);
+            if now & WAITING == 0 {
+                if self.words.joined.compare_exchange(now, now | WAITING, SC, SC).is_err() {
+                    continue;
+                }
+                now |= WAITING;
+            }
+            if self.unfinished() == 0 {
+                return Waited::Done(true);
+            }
+            let woken = futex::wait(&self.words.joined, now, Some(heart.until(patience)));
+            if let Some(end) = heart.after(woken, patience) {
+                return if self.unfinished() == 0 { Waited::Done(true) } else { end };
+            }
+            if woken == Woken::TimedOut && !self.lost().is_empty() {
+                return Waited::Done(false);
+            }
+        }
+    }
+
+    /// Whether a reader would get something now, or be told that the queue was shut down; if not, what to sleep on.
+    pub(crate) fn observe_to_read(&self, me: &Me<'_>, watch: &mut Watch, deep: bool) -> bool {
+        Self::observe(&self.words.read, me, watch, deep, || self.is_empty(), || self.is_shut())
+    }
+
+    /// As [`Self::observe_to_read`], for a writer.
+    pub(crate) fn observe_to_write(&self, me: &Me<'_>, watch: &mut Watch, deep: bool) -> bool {
+        Self::observe(&self.words.write, me, watch, deep, || self.room() == 0, || self.is_shut())
+    }
+
+    fn observe(
+        side: &Side,
+        me: &Me<'_>,
+        watch: &mut Watch,
+        deep: bool,
+        nothing: impl Fn() -> bool,
+        shut: impl Fn() -> bool,
+    ) -> bool {
+        if shut() {
+            return true;
+        }
+        if nothing() {
+            return Self::look_at_gate(side, watch, nothing, || shut().then_some(Turn::Shut)).is_some();
+        }
+        mutex::observe(me, &side.lock.word, watch, deep)
+    }
+
+    /// Lock words of the two sides: readers', writers'.
+    #[must_use]
+    pub(crate) fn locks(&self) -> [&'a AtomicU32; 2] {
+        [&self.words.read.lock.word, &self.words.write.lock.word]
+    }
+
+    /// Seat words of the two turnstiles: readers', writers'.
+    #[must_use]
+    pub fn seats(&self) -> [&'a AtomicU32; 2] {
+        [&self.words.read.lock.seat, &self.words.write.lock.seat]
+    }
+
+    /// Bytes of the messages that lie in blocks of their own.
+    #[must_use]
+    pub fn block_bytes(&self) -> u64 {
+        self.words.bytes.load(SC)
+    }
+
+    /// Starts to read; the caller has the readers' side.
+    #[must_use]
+    pub fn reader(&self) -> Reader<'a> {
+        let side = &self.words.read;
+        let commit = side.commit.load(SC);
+        let at = side.at[commit as usize & 1].load(SC);
+        let put = self.put();
+        Reader { queue: *self, commit, count: count_of(commit), put, at }
+    }
+
+    /// Starts to write; the caller has the writers' side.
+    #[must_use]
+    pub fn writer(&self) -> Writer<'a> {
+        let side = &self.words.write;
+        let commit = side.commit.load(SC);
+        Writer { queue: *self, commit, count: count_of(commit), at: side.at[commit as usize & 1].load(SC), grew: 0 }
+    }
+
+    /// Publishes a position and a count in one store.
+    #[inline(always)]
+    fn commit(side: &Side, before: u64, count: u64, at: u64) -> u64 {
+        let next = count << 1 | (before & 1 ^ 1);
+        side.at[next as usize & 1].store(at, SC);
+        side.commit.store(next, SC);
+        next
+    }
+
+    /// A word of a segment.
+    fn word(&self, store: &Store<'a>, segment: u32, offset: usize) -> Result<&'a AtomicU64> {
+        let (base, size) = store.data(segment)?;
+        if offset % 8 != 0 || offset + 8 > size {
+            return Err(Error::corrupt("position in a queue"));
+        }
+        // SAFETY: inside the block, aligned; segments are only written through atomics and `copy_in`.
+        Ok(unsafe { &*base.add(offset).cast::<AtomicU64>() })
+    }
+}
+
+/// The readers' side while it is held. What was taken is committed by [`Reader::finish`] at the latest.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    queue: Queue<'a>,
+    commit: u64,
+    count: u64,
+    put: u64,
+    at: u64,
+}
+
+impl<'a> Reader<'a> {
+    /// The first message that is left.
+    ///
+    /// # Errors
+    /// HF504 if the queue is damaged.
+    #[inline]
+    pub fn front(&mut self) -> Result<Option<Message>> {
+        if self.count == self.put {
+            self.put = self.queue.put();
+            if self.count == self.put {
+                return Ok(None);
+            }
+        }
+        let store = self.queue.store()?;
+        loop {
+            if self.at == 0 {
+                self.at = self.queue.words.first.load(SC);
+                self.queue.words.read.at[self.commit as usize & 1].store(self.at, SC);
+            }
+            let (segment, offset) = ((self.at >> 32) as u32, self.at as u32 as usize);
+            let (base, size) = store.data(segment)?;
+            let head = self.queue.word(&store, segment, offset)?.load(SC);
+            let (tag, len) = ((head >> 32) as u8, head as u32 as usize);
+            if tag == END {
+                self.cross(&store, segment)?;
+                continue;
+            }
+            if offset + room_for(len) > size {
+                return Err(Error::corrupt("message in a queue"));
+            }
+            // SAFETY: offset and length were checked to lie inside the block.
+            let at = unsafe { base.add(offset + 8) }.cast_const();
+            let after = position(segment, offset + room_for(len));
+            if head & IN_BLOCK == 0 {
+                return Ok(Some(Message { tag, at, len, block: None, after }));
+            }
+            let word = self.queue.word(&store, segment, offset + 8)?.load(SC);
+            let bytes = self.queue.word(&store, segment, offset + 16)?.load(SC) as usize;
+            let block = Block::of(word).filter(|b| store.is_in(*b, self.queue.id));
+            let block = block.ok_or_else(|| Error::corrupt("block of a message"))?;
+            let (at, size) = store.data(block.id)?;
+            if bytes > size {
+                return Err(Error::corrupt("length of a message"));
+            }
+            return Ok(Some(Message { tag, at, len: bytes, block: Some(block), after }));
+        }
+    }
+
+    /// Takes that message: it has been copied out, or its block goes to somebody.
+    ///
+    /// # Errors
+    /// HF504.
+    #[inline]
+    pub fn take(&mut self, message: &Message, fate: Fate) -> Result<()> {
+        let Some(block) = message.block else {
+            self.at = message.after;
+            self.count += 1;
+            return Ok(());
+        };
+        if broken("position-last") {
+            self.at = message.after;
+        }
+        self.publish(); // what was taken before it, with the position before it
+        self.at = message.after;
+        let side = &self.queue.words.read;
+        side.began.store(self.commit, SC);
+        side.block.store(block.word(), SC);
+        self.count += 1;
+        self.publish();
+        self.queue.words.bytes.fetch_sub(message.len as u64, SC);
+        let store = self.queue.store()?;
+        match fate {
+            Fate::Free => store.free_from(block, self.queue.id),
+            Fate::To(slot) => store.hand_over(block, self.queue.id, slot),
+        };
+        side.block.store(0, SC);
+        Ok(())
+    }
+
+    /// Goes on to the next segment and frees the one that is done with.
+    #[cold]
+    fn cross(&mut self, store: &Store<'a>, segment: u32) -> Result<()> {
+        self.publish(); // what was taken from it must not be read again
+        let next = self.queue.word(store, segment, 0)?.load(SC);
+        let block = store.block(segment).ok_or_else(|| Error::corrupt("segment"))?;
+        let side = &self.queue.words.read;
+        side.segment.store(block.word(), SC);
+        self.at = next;
+        side.at[self.commit as usize & 1].store(next, SC);
+        store.free_from(block, self.queue.id);
+        side.segment.store(0, SC);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn publish(&mut self) {
+        if self.count != count_of(self.commit) {
+            self.queue.take_in_hand(self.count - count_of(self.commit));
+            self.commit = Queue::commit(&self.queue.words.read, self.commit, self.count, self.at);
+        }
+    }
+
+    /// Commits what was taken and opens the readers' side.
+    #[inline]
+    pub fn finish(mut self, me: &Me<'_>) {
+        self.publish();
+        // SeqCst after the commit: pairs with the writer that marks the gate and then looks for room.
+        if self.queue.words.write.gate.load(SC) & WAITING != 0 {
+            Queue::ring(&self.queue.words.write);
+        }
+        self.queue.leave(&self.queue.words.read, me.id);
+    }
+}
+
+/// The writers' side while it is held. What was written is committed by [`Writer::finish`] at the latest.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    queue: Queue<'a>,
+    commit: u64,
+    count: u64,
+    at: u64,
+    grew: usize,
+}
+
+impl<'a> Writer<'a> {
+    /// How many more messages there is room for.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        self.queue.room().saturating_sub(self.count - count_of(self.commit))
+    }
+
+    /// Writes a message of at most [`INLINE`] bytes.
+    ///
+    /// # Errors
+    /// HF501 if there is no memory; then nothing has happened.
+    #[inline]
+    pub fn push(&mut self, me: &Me<'_>, tag: u8, bytes: &[u8]) -> Result<()> {
+        let room = room_for(bytes.len());
+        let (base, offset) = self.place(me, room)?;
+        // SAFETY: `place` gave `room` bytes there that no reader looks at before the commit.
+        unsafe {
+            (*base.add(offset).cast::<AtomicU64>()).store(header(tag, bytes.len()), Ordering::Relaxed); // Relaxed: the commit publishes it
+            copy_in(base.add(offset + 8), bytes);
+        }
+        self.at += room as u64;
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Writes a message whose `len` bytes are in a block of this process; from then on the queue has the block.
+    ///
+    /// # Errors
+    /// HF501 if there is no memory, HF504 if the block is not this process's (it was forked after taking it); then
+    /// nothing has happened, and the block is still whose it was.
+    pub fn push_block(&mut self, me: &Me<'_>, tag: u8, block: Block, len: usize) -> Result<()> {
+        let (base, offset) = self.place(me, room_for(16))?;
+        self.publish();
+        let store = self.queue.store()?;
+        let side = &self.queue.words.write;
+        side.began.store(self.commit, SC);
+        side.block.store(block.word(), SC);
+        if !store.put_in(block, self.queue.id) {
+            side.block.store(0, SC);
+            return Err(Error::corrupt("block of a message: it belongs to another process"));
+        }
+        for (i, word) in [header(tag, 16) | IN_BLOCK, block.word(), len as u64].into_iter().enumerate() {
+            // SAFETY: `place` gave the room; no reader looks there before the commit.
+            unsafe { (*base.add(offset + 8 * i).cast::<AtomicU64>()).store(word, SC) };
+        }
+        self.queue.words.bytes.fetch_add(len as u64, SC);
+        self.at += room_for(16) as u64;
+        self.count += 1;
+        self.publish();
+        side.block.store(0, SC);
+        Ok(())
+    }
+
+    /// Room for an entry and the header behind it, in this segment or in a new one.
+    #[inline(always)]
+    fn place(&mut self, me: &Me<'_>, room: usize) -> Result<(*mut u8, usize)> {
+        let store = self.queue.store()?;
+        if self.at != 0 {
+            let (segment, offset) = ((self.at >> 32) as u32, self.at as u32 as usize);
+            let (base, size) = store.data(segment)?;
+            if offset + room + 8 <= size {
+                return Ok((base, offset));
+            }
+        }
+        self.link(me, &store, room)
+    }
+
+    #[cold]
+    fn link(&mut self, me: &Me<'_>, store: &Store<'a>, room: usize) -> Result<(*mut u8, usize)> {
+        let (segment, offset) = ((self.at >> 32) as u32, self.at as u32 as usize);
+        let before = if segment == 0 { 0 } else { store.data(segment)?.1 };
+        let size = (before * 2).clamp(FIRST_SEGMENT, LARGEST_SEGMENT).max(START + room + 8);
+        let (new, grew) = store.take_or_grow(me, size)?;
+        self.grew = if grew { size } else { 0 };
+        self.publish();
+        let side = &self.queue.words.write;
+        let (base, _) = store.data(new.id)?;
+        let next = position(new.id, START);
+        // SAFETY: the block is ours, and longer than its first word.
+        unsafe { (*base.cast::<AtomicU64>()).store(0, SC) };
+        side.segment.store(new.word(), SC);
+        store.put_in(new, self.queue.id);
+        if segment == 0 {
+            self.queue.words.first.store(next, SC);
+        } else {
+            self.queue.word(store, segment, 0)?.store(next, SC);
+            self.queue.word(store, segment, offset)?.store(header(END, 0), SC);
+        }
+        side.at[self.commit as usize & 1].store(next, SC);
+        side.segment.store(0, SC);
+        self.at = next;
+        Ok((base, START))
+    }
+
+    /// Commits what was written so far.
+    #[inline(always)]
+    pub fn publish(&mut self) {
+        if self.count != count_of(self.commit) {
+            self.commit = Queue::commit(&self.queue.words.write, self.commit, self.count, self.at);
+        }
+    }
+
+    /// Commits what was written and opens the writers' side. The bytes of the segment for which the system had to give
+    /// new memory, if it had to.
+    #[inline]
+    pub fn finish(mut self, me: &Me<'_>) -> usize {
+        self.publish();
+        // SeqCst after the commit: pairs with the reader that marks the gate and then looks for items.
+        if self.queue.words.read.gate.load(SC) & WAITING != 0 {
+            Queue::ring(&self.queue.words.read);
+        }
+        self.queue.leave(&self.queue.words.write, me.id);
+        self.grew
+    }
+}
