@@ -17,43 +17,16 @@ import platform
 import statistics
 import subprocess
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import scenarios_one as one
 import scenarios_two as two
+from aims import Aim, Scenario
 from rivals import OURS, STANDARD
+from tables_queue import QUEUES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-
-@dataclass(frozen=True)
-class Aim:
-    """A promise: the ratio of ``who`` to ``versus`` (or the figure itself) is at most or at least ``bound``."""
-
-    who: str
-    versus: str | None
-    sign: str
-    bound: float
-
-    def met(self, medians: dict[str, float]) -> tuple[float, bool] | None:
-        """Return the ratio and whether it meets the bound; None where something is missing."""
-        if self.who not in medians or (self.versus is not None and self.versus not in medians):
-            return None
-        ratio = medians[self.who] / (medians[self.versus] if self.versus is not None else 1)
-        return ratio, ratio <= self.bound if self.sign == "<=" else ratio >= self.bound
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """One table: how to measure it, in which unit, which direction is better, against whom, and what is aimed for."""
-
-    measure: Callable[[], Iterator[tuple[str, float]]]
-    unit: str
-    anchor: str
-    aims: tuple[Aim, ...]
-    higher: bool = False
+    from collections.abc import Callable
 
 
 def twins(kind: str, bound: float, sign: str = "<=") -> tuple[str, tuple[Aim, ...]]:
@@ -102,6 +75,7 @@ SCENARIOS: dict[str, Scenario] = {
     "import": Scenario(
         one.import_time, "us", "import multiprocessing", (Aim("import holdfast", "import multiprocessing", "<=", 1.2),)
     ),
+    **QUEUES,
 }
 
 
@@ -141,8 +115,8 @@ def rounds(names: list[str], count: int) -> dict[str, dict[str, list[float]]]:
 
 def table(figures: dict[str, dict[str, list[float]]]) -> None:
     """Print medians, ratios to the anchor, aims and verdicts."""
-    print(f"| {'scenario':<22} | {'contender':<32} | {'median':>14} | {'unit':<14} | {'x of anchor':>11} | aim |")
-    print(f"| {'-' * 22} | {'-' * 32} | {'-' * 13}: | {'-' * 14} | {'-' * 10}: | --- |")
+    print(f"| {'scenario':<24} | {'contender':<32} | {'median':>14} | {'unit':<14} | {'x of anchor':>11} | aim |")
+    print(f"| {'-' * 24} | {'-' * 32} | {'-' * 13}: | {'-' * 14} | {'-' * 10}: | --- |")
     for name, by_contender in figures.items():
         scenario = SCENARIOS[name]
         medians = {who: statistics.median(found) for who, found in by_contender.items()}
@@ -150,7 +124,7 @@ def table(figures: dict[str, dict[str, list[float]]]) -> None:
             anchor = medians.get(scenario.anchor)
             ratio = f"{median / anchor:.2f}" if anchor else ""
             said = "; ".join(verdict(aim, medians) for aim in scenario.aims if aim.who == who)
-            print(f"| {name:<22} | {who:<32} | {median:>14,.3f} | {scenario.unit:<14} | {ratio:>11} | {said} |")
+            print(f"| {name:<24} | {who:<32} | {median:>14,.3f} | {scenario.unit:<14} | {ratio:>11} | {said} |")
 
 
 def verdict(aim: Aim, medians: dict[str, float]) -> str:
