@@ -16,7 +16,7 @@
 use super::store::{Block, Store};
 use super::words::{header, room_for, Side, Words, END, IN_BLOCK, START};
 use crate::arena::layout::{kind, Slot, MODEL};
-use crate::arena::{Arena, Me};
+use crate::arena::{Arena, Me, OwnerState, OWNER_MASK};
 use crate::error::{Error, Result};
 use crate::lock::mutex;
 use crate::os::futex::{self, Watch, Woken};
@@ -30,6 +30,10 @@ pub const CLASS: usize = if MODEL { 2 } else { 1 };
 const FIRST_SEGMENT: usize = if MODEL { 64 } else { 8 << 10 };
 const LARGEST_SEGMENT: usize = if MODEL { 64 } else { 256 << 10 };
 const WAITING: u32 = 0x8000_0000;
+/// Values of [`Words::shut`]: no put begins after CLOSED, none is under way after SHUT.
+const OPEN: u32 = 0;
+const CLOSED: u32 = 1;
+const SHUT: u32 = 2;
 
 /// A queue in place.
 #[derive(Debug, Clone, Copy)]
@@ -161,10 +165,31 @@ impl<'a> Queue<'a> {
         most.saturating_sub(put.wrapping_sub(self.taken()))
     }
 
+    /// Whether no put begins any more.
+    fn is_closed(&self) -> bool {
+        self.words.shut.load(SC) != OPEN
+    }
+
     /// Whether there will be no more puts.
     #[must_use]
     pub fn is_shut(&self) -> bool {
-        self.words.shut.load(SC) != 0
+        match self.words.shut.load(SC) {
+            OPEN => false,
+            SHUT => true,
+            _ => self.shut_if_nobody_writes(),
+        }
+    }
+
+    /// Whoever has the writers' side after it was closed looks at that first: so once it is seen free, or left by the
+    /// dead, all puts are over. The one who shuts the queue down sees to this; readers do, should it be killed.
+    #[cold]
+    fn shut_if_nobody_writes(&self) -> bool {
+        let owner = self.words.write.lock.word.load(SC) & OWNER_MASK;
+        let over = owner == 0 || matches!(self.arena.owner_state(owner, false), OwnerState::Dead);
+        if over {
+            self.words.shut.store(SHUT, SC);
+        }
+        over
     }
 
     /// Whether a reader would probably get something at once.
@@ -204,7 +229,7 @@ impl<'a> Queue<'a> {
             return false;
         }
         self.settle_writer();
-        if self.room() == 0 || self.is_shut() {
+        if self.room() == 0 || self.is_closed() {
             self.leave(&self.words.write, me);
             return false;
         }
@@ -247,17 +272,17 @@ impl<'a> Queue<'a> {
 
     fn look_to_write(&self, me: &Me<'_>, watch: &mut Watch, deep: bool, at_once: bool) -> Option<Turn> {
         let side = &self.words.write;
-        if self.is_shut() {
+        if self.is_closed() {
             return Some(Turn::Shut);
         }
         if self.room() == 0 {
             let nothing = || self.room() == 0;
-            let refused = || if self.is_shut() { Some(Turn::Shut) } else { at_once.then_some(Turn::Nothing) };
+            let refused = || if self.is_closed() { Some(Turn::Shut) } else { at_once.then_some(Turn::Nothing) };
             return Self::look_at_gate(side, watch, nothing, refused);
         }
         mutex::attempt(me, &side.lock.word, watch, deep)?;
         self.settle_writer();
-        if self.room() == 0 || self.is_shut() {
+        if self.room() == 0 || self.is_closed() {
             self.leave(side, me.id);
             watch.clear();
             return None;
@@ -373,11 +398,17 @@ impl<'a> Queue<'a> {
     /// HF504.
     pub fn shut(&self, me: &Me<'_>, at_once: bool) -> Result<u64> {
         let mut watch = Watch::default();
+        let _ = self.words.shut.compare_exchange(OPEN, CLOSED, SC, SC);
+        // Writers that wait for room must leave their turnstile: we go through it, too.
+        if !broken("close-first") {
+            Self::ring(&self.words.write);
+        }
         let lock = &self.words.write.lock;
         mutex::acquire_words(me, &lock.word, &lock.seat, &mut watch)?;
         self.settle_writer();
-        self.words.shut.store(1, SC);
+        self.words.shut.store(SHUT, SC);
         self.leave(&self.words.write, me.id);
+        Self::ring(&self.words.read); // as above
         let mut dropped = 0;
         if at_once {
             let lock = &self.words.read.lock;
@@ -423,6 +454,9 @@ impl<'a> Queue<'a> {
     #[must_use]
     pub fn unfinished(&self) -> u64 {
         // Finished is read first: if no more was put until later, then all were finished at that later moment.
+        if broken("finished-first") {
+            return self.put().saturating_sub(self.words.finished.load(SC));
+        }
         let finished = self.words.finished.load(SC);
         self.put().saturating_sub(finished)
     }
