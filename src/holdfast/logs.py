@@ -1,0 +1,1 @@
+from holdfast._logfile import FileHandler
