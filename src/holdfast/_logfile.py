@@ -18,20 +18,16 @@ import hashlib
 import logging
 import os
 import re
-import sys
 import time
 import zlib
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from holdfast import _core, family
+from holdfast._logends import say
 from holdfast.errors import BadArgument, OwnerDied
 from holdfast.sharedctypes import RawArray
 from holdfast.synchronize import RLock
-
-if TYPE_CHECKING:
-    from typing import Any
 
 __all__ = ["FileHandler"]
 
@@ -156,10 +152,9 @@ class FileHandler(logging.Handler):
         """Write a record."""
         try:
             data = (self.format(record) + self.terminator).encode(self.encoding, "backslashreplace")
-            acquire = self._shared.acquire
             while True:
                 try:
-                    acquire()
+                    self._shared.acquire()
                     break
                 except OwnerDied:  # it is free, and the next attempt succeeds, here or elsewhere
                     continue
@@ -278,7 +273,7 @@ class FileHandler(logging.Handler):
         except OSError as error:
             if not self._rotation_failed:
                 self._rotation_failed = True
-                _say(f"[HF802] {self.baseFilename} cannot be rotated and grows on: {error}")
+                say("HF802", f"{self.baseFilename} cannot be rotated and grows on: {error}")
             return os.fstat(self._fd)
         self._rotation_failed = False
         return self._open()
@@ -308,14 +303,14 @@ class FileHandler(logging.Handler):
         self._lost += 1
         program = zlib.crc32(family.token().encode()) + 1
         if not self._in_trouble and self._words[_SAID] != program:
-            _say(f"[HF801] {self.baseFilename} cannot be written; lines are lost until it can: {error}")
+            say("HF801", f"{self.baseFilename} cannot be written; lines are lost until it can: {error}")
         self._in_trouble = True
         self._words[_SAID] = program
 
     def _recover(self) -> None:
         lost, self._lost, self._in_trouble = self._lost, 0, False
         self._words[_SAID] = 0
-        _say(f"{self.baseFilename} can be written again; {lost} lines of process {os.getpid()} were lost")
+        say("", f"{self.baseFilename} can be written again; {lost} lines of process {os.getpid()} were lost")
 
 
 def _numbered(path: str, backups: int | None) -> None:
@@ -334,11 +329,3 @@ def _numbered(path: str, backups: int | None) -> None:
 
 def _digest(path: str) -> str:
     return hashlib.blake2b(os.fsencode(path), digest_size=8).hexdigest()
-
-
-def _say(text: str) -> None:
-    """Write a line on standard error, whatever state the program's own stream is in."""
-    stream: Any = sys.stderr
-    with suppress(Exception):
-        stream.write(f"holdfast: {text}\n")
-        stream.flush()

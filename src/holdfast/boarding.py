@@ -7,7 +7,7 @@ boarding (`board`)::
     parent                                      child
     Popen(process)                              spawn.spawn_main / forkserver._serve_one
       outcome file, lifeline                      unpickles the preparation data
-      preparation data: name = BoardingPass ──▶     board(): lifeline, arena, install(), outcome
+      preparation data: name = BoardingPass ──▶     board(): lifeline, arena, install(), outcome, log
       the process object                          imports the main module, unpickles the process object
                                                   process._bootstrap() ─▶ live() ─▶ run()
 
@@ -79,7 +79,9 @@ class _Board:
         arena = None if core is None or name is None else (core.directory(), name)
         reader = reduction.DupFd(lifeline.reader()) if self.dies_with_parent else None
         report = reduction.DupFd(self.outcome.fd) if self.outcome is not None else None
-        return board, (self.name, family.descent(), arena, reader, report, self.installed)
+        logs = sys.modules.get("holdfast.logs")
+        log = None if logs is None else logs.boarding_pass()
+        return board, (self.name, family.descent(), arena, reader, report, self.installed, log)
 
 
 class BoardingPass(str):
@@ -121,6 +123,7 @@ def board(
     reader: _Handle | None,
     report: _Handle | None,
     installed: bool,
+    log: tuple[Any, ...] | None,
 ) -> str:
     """Become a member of the program that started this process.
 
@@ -131,6 +134,7 @@ def board(
         reader: the parent's lifeline, if this process dies with it.
         report: the file that takes the outcome, if anybody may ask for it.
         installed: whether holdfast stands behind ``multiprocessing`` in the parent.
+        log: how to join the parent's log, if it has one.
 
     Returns:
         The name.
@@ -153,6 +157,10 @@ def board(
         from holdfast.install import install  # noqa: PLC0415 - as above
 
         install()
+    if log is not None:
+        from holdfast import logs  # noqa: PLC0415 - as above
+
+        logs.board(log)
     return name
 
 
@@ -193,6 +201,9 @@ def _observed(process: BaseProcess, report: outcome.Outcome | None) -> Callable[
             attributes["run"] = earlier
         if _EXITS_LATE and "holdfast._core" in sys.modules:
             util.Finalize(None, mark_exiting, exitpriority=MARK_PRIORITY)
+        logs = sys.modules.get("holdfast.logs")
+        if logs is not None:
+            logs.settle()
         try:
             value = original()
             if report is not None:
