@@ -8,8 +8,8 @@
     python ci/log_storm.py --kind file         forked children, each with a holdfast.logs.FileHandler
     python ci/log_storm.py --kind programs --processes 8     programs that do not know each other, on one file
 
-A line is whole if its checksum is right; a file is not longer than the limit; lines of a process are in order. Exit code
-1 with the reasons otherwise.
+A line is whole if its checksum is right; a file is not longer than the limit; lines of a process are in order.
+Exit code 1 with the reasons otherwise.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ class Storm:
         writer = self.started
         self.started += 1
         if self.options.kind == "programs":
-            words = ["--write", str(self.folder), str(writer), str(self.options.lines), "--limit", str(self.options.limit)]
-            self.running[writer] = subprocess.Popen([sys.executable, __file__, *words])
+            words = ["--write", self.folder, writer, self.options.lines, "--limit", self.options.limit]
+            self.running[writer] = subprocess.Popen([sys.executable, __file__, *map(str, words)])
             return
         import holdfast
 

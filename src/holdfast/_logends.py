@@ -95,11 +95,11 @@ class Channel:
         self.pid: Any = Value("q", name=named("home"))
         self.start: Any = Value("q", name=named("home's start"))
         self.dropped: Any = Value("q", name=named("dropped"))
-        self._lock = Lock(named("lock"), on_owner_death="raise")
+        self.lock = Lock(named("lock"), on_owner_death="raise")
 
     def settle(self) -> bool:
         """Become the home if there is none; whether this process is it now."""
-        with taken(self._lock):
+        with taken(self.lock):
             if self.has_home():
                 return False
             self.start.value = _started(os.getpid())
@@ -108,7 +108,7 @@ class Channel:
 
     def leave(self) -> None:
         """Be the home no longer."""
-        with taken(self._lock):
+        with taken(self.lock):
             if self.pid.value == os.getpid():
                 self.pid.value = 0
 
@@ -119,7 +119,7 @@ class Channel:
 
     def ticket(self) -> bytes:
         """What makes the same channel in another process; valid once."""
-        parts = (self.name, self.drop, self.queue, self.pid, self.start, self.dropped, self._lock)
+        parts = (self.name, self.drop, self.queue, self.pid, self.start, self.dropped, self.lock)
         return bytes(ForkingPickler.dumps(parts))
 
     @classmethod
@@ -127,7 +127,7 @@ class Channel:
         """The channel of a ticket."""
         made = cls.__new__(cls)
         parts = pickle.loads(ticket)  # noqa: S301 - from the parent
-        made.name, made.drop, made.queue, made.pid, made.start, made.dropped, made._lock = parts
+        made.name, made.drop, made.queue, made.pid, made.start, made.dropped, made.lock = parts
         return made
 
     def flush(self, timeout: float | None) -> bool:
@@ -199,7 +199,11 @@ class Home:
         self._drain()  # what senders put while the first time was under way
 
     def rest(self, seconds: float | None) -> None:
-        """Have the listener finish the record at hand and end; wait so many seconds for that, or as long as it takes."""
+        """Have the listener finish the record at hand and end.
+
+        Args:
+            seconds: how many to wait for that; None: as long as it takes.
+        """
         thread = self._thread
         if thread is None or thread is threading.current_thread():
             return
@@ -371,9 +375,11 @@ class Sender(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> Any:  # noqa: ANN401 - as the base class
         """Send a record; without the lock of other handlers, for the queue has its own."""
-        passed = self.filter(record)
+        passed: Any = self.filter(record)
         if passed:
-            self.emit(passed if isinstance(passed, logging.LogRecord) else record)
+            self.emit(
+                record if passed is True else passed
+            )  # since Python 3.12 a filter may put another one in its place
         return passed
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -406,12 +412,13 @@ class Sender(logging.Handler):
         while True:
             try:
                 self._put(item, True, _LOOK)
-                return
             except queue.Full:
                 self._look()
                 if self._alone:
                     self._handle_alone(_logwire.unpack(item))
                     return
+            else:
+                return
 
     def _look(self) -> None:
         """See whether the home is there; if not, take what the queue still has."""

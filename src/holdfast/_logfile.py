@@ -68,7 +68,7 @@ class _Intent:
 
 
 class FileHandler(logging.Handler):
-    """A handler for :mod:`logging` whose file may be written and rotated by many processes at once.
+    r"""A handler for :mod:`logging` whose file may be written and rotated by many processes at once.
 
     Every line arrives whole and once; a file exceeds `max_bytes` only if a single line does. Processes that name the
     same path find each other by themselves, whether they are related or not; all should be of one user. Somebody
@@ -100,7 +100,7 @@ class FileHandler(logging.Handler):
         >>> logger.addHandler(handler)
         >>> logger.warning("it is %s", "raining")
         >>> open(path).read()
-        'it is raining\\n'
+        'it is raining\n'
         >>> logger.removeHandler(handler); handler.close()
     """
 
@@ -259,7 +259,9 @@ class FileHandler(logging.Handler):
         parts = split(second)
         if self.when.startswith("W"):
             days = (parts.tm_wday - int(self.when[1])) % 7
-            noon = second - parts.tm_hour * 3600 - parts.tm_min * 60 - parts.tm_sec + _DAY // 2  # whatever the clocks do
+            noon = (
+                second - parts.tm_hour * 3600 - parts.tm_min * 60 - parts.tm_sec + _DAY // 2
+            )  # whatever the clocks do
             parts = split(noon - days * _DAY)
         return time.strftime(_PERIODS[self.when], parts)
 

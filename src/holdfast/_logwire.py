@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import pickle
 import sys
+from contextlib import suppress
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -129,10 +130,8 @@ def _handle(handler: logging.Handler, record: logging.LogRecord) -> None:
     try:
         handler.handle(record)
     except Exception:  # noqa: BLE001 - handlers are anybody's code
-        try:
+        with suppress(Exception):
             handler.handleError(record)  # prints the traceback, unless logging.raiseExceptions is off
-        except Exception:  # noqa: BLE001, S110 - as above
-            pass
 
 
 LINE = "%(asctime)s %(levelname)s %(processName)s[%(process)d] %(name)s: %(message)s"

@@ -17,8 +17,8 @@ import os
 from typing import TYPE_CHECKING
 
 from holdfast import _logends, _logwire, family
-from holdfast._logfile import FileHandler
 from holdfast._logends import Channel, Home, Sender
+from holdfast._logfile import FileHandler
 from holdfast.errors import BadArgument
 
 if TYPE_CHECKING:

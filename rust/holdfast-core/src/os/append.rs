@@ -1,9 +1,8 @@
 //! One line to the end of a file that many processes write to: the short way, when nothing is in its way.
 
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, Ordering};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
-use core::sync::atomic::Ordering;
 
 /// The file as the caller knows it.
 #[derive(Debug, Clone, Copy)]
