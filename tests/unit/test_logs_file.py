@@ -54,6 +54,23 @@ def test_file_handler_records_are_lines_of_the_file(path, logging_to):
     assert path.read_text(encoding="utf-8") == "one 1\nzwei ü\n"
 
 
+@pytest.mark.parametrize("options", [{}, {"datefmt": "%H:%M"}, {"datefmt": "%H:%M:%S", "style": "{"}])
+@pytest.mark.parametrize("converter", [time.localtime, time.gmtime])
+@pytest.mark.parametrize("milliseconds", ["%s,%03d", None])
+def test_file_handler_format_is_that_of_the_formatter(path, options, converter, milliseconds):
+    handler = holdfast.logs.FileHandler(path)
+    text = "{asctime} {message}" if options.get("style") else "%(asctime)s %(message)s"
+    layout = logging.Formatter(text, **options)
+    layout.converter, layout.default_msec_format = converter, milliseconds
+    handler.setFormatter(layout)
+    for created in (1e9, 1e9 + 0.25, 1e9 + 1.999, 1e9 + 61, 1e9):
+        for error in (None, (ValueError, ValueError("bad"), None)):
+            record = logging.LogRecord("name", logging.INFO, "path", 1, "text %s", ("argument",), error)
+            record.created, record.msecs = created, created % 1 * 1000
+            assert handler.format(record) == layout.format(record)
+    handler.close()
+
+
 def test_file_handler_text_that_cannot_be_encoded_is_written_with_backslashes(path, logging_to):
     logger = logging_to(holdfast.logs.FileHandler(path, encoding="ascii"))
     logger.info("ü\ud800")
