@@ -35,7 +35,7 @@ __all__ = ["Channel", "Home", "Sender", "levels", "loggers", "say", "set_levels"
 _BATCH = 256  # records that the listener takes at a time
 _LOOK = 0.1  # seconds between two looks whether the home lives
 _EXIT_PRIORITY = -900  # of multiprocessing's exit functions: after all children were joined
-_REST = 2.0  # seconds that a fork waits for a handler to finish what it does
+_REST = 0.2  # seconds that a fork waits for a handler to finish what it does
 _OWN_LOGGER = "holdfast.logs"
 
 

@@ -95,7 +95,7 @@ def unpack(item: tuple[Any, ...]) -> logging.LogRecord:
     message, args, error, extra, others = item
     record = logging.LogRecord.__new__(logging.LogRecord)
     fields = record.__dict__
-    fields.update(zip(_KEYS, others, strict=True))
+    fields.update(zip(_KEYS, others))  # noqa: B905 - as many as there are; to check that takes as long as the rest
     fields["msg"], fields["args"], fields["exc_info"], fields["exc_text"] = message, args, None, error
     if extra is not None:
         fields.update(extra)

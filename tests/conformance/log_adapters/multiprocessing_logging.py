@@ -18,7 +18,7 @@ class MultiProcessingHandler(logging.Handler):
         self._log = holdfast.logs.setup(handlers=[logging.NullHandler()])
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Hand on without a lock: the thread that brings the children's records would wait for it, and be waited for."""
+        """Hand on without a lock: the thread that brings children's records would wait for it, and be waited for."""
         self.emit(record)
         return True
 
