@@ -21,7 +21,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from holdfast import _logwire, errors
+from holdfast import _logwire, boarding, errors
 from holdfast.queues import Queue
 from holdfast.sharedctypes import Value
 from holdfast.synchronize import Event, Lock
@@ -287,7 +287,7 @@ def _hook_forks() -> None:
     global _hooked  # noqa: PLW0603 - hooks cannot be taken back
     if not _hooked:
         _hooked = True
-        os.register_at_fork(before=_before_fork, after_in_parent=_after_fork)
+        os.register_at_fork(before=_before_fork, after_in_parent=after_fork)
 
 
 def _before_fork() -> None:
@@ -295,8 +295,9 @@ def _before_fork() -> None:
         _home.rest(_REST)
 
 
-def _after_fork() -> None:
-    if _home is not None:
+def after_fork() -> None:
+    """Let the listener listen again; not before `os.fork` has returned, if we call it: it would count the thread."""
+    if _home is not None and not boarding.launch.starting:
         _home.resume()
 
 

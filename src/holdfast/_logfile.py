@@ -45,6 +45,7 @@ _PERIODS = {
     **{f"W{day}": "%Y-%m-%d" for day in range(7)},
 }
 _DAY = 86_400  # seconds
+_HOLE = 4096  # bytes: the rest of a file's last block may have room on a full disk
 _DATED = re.compile(r"\.(\d{4}-\d\d-\d\d[\d_-]*)(?:\.(\d+))?$")
 _START, _LENGTH, _INODE, _SAID = range(4)
 
@@ -146,6 +147,7 @@ class FileHandler(logging.Handler):
         self._fd = self._inode = self._device = -1
         self._in_trouble = False
         self._lost = 0
+        self._longest = self._written = 0  # bytes: of the longest lost line, and since the last one
         self._second: tuple[Any, str] = ((), "")  # what its text depends on, and the text
         self._now = (-1, "")  # a second, and the period it is in
         self._rotation_failed = False
@@ -181,6 +183,7 @@ class FileHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
+        data = b""
         try:
             data = (self.format(record) + self.terminator).encode(self.encoding, "backslashreplace")
             while True:
@@ -193,11 +196,11 @@ class FileHandler(logging.Handler):
                 if not self._append_at_once(data):
                     self._append(data)
                 if self._in_trouble:
-                    self._recover()
+                    self._recover(len(data))
             finally:
                 self._shared.release()
         except OSError as error:
-            self._complain(error)
+            self._complain(error, len(data))
         except Exception:  # noqa: BLE001 - as all of logging's handlers
             self.handleError(record)
 
@@ -331,17 +334,22 @@ class FileHandler(logging.Handler):
 
     # trouble
 
-    def _complain(self, error: OSError) -> None:
-        """Count a lost line, and say why, once a program until lines can be written again."""
+    def _complain(self, error: OSError, length: int) -> None:
+        """Count a lost line of so many bytes, and say why, once a program until lines can be written again."""
         self._lost += 1
+        self._longest, self._written = max(self._longest, length), 0
         program = zlib.crc32(family.token().encode()) + 1
         if not self._in_trouble and self._words[_SAID] != program:
             say("HF801", f"{self.baseFilename} cannot be written; lines are lost until it can: {error}")
         self._in_trouble = True
         self._words[_SAID] = program
 
-    def _recover(self) -> None:
-        lost, self._lost, self._in_trouble = self._lost, 0, False
+    def _recover(self, length: int) -> None:
+        """A line was written; end the trouble, unless that line is one that fits into the last hole of a full disk."""
+        self._written += length
+        if length < self._longest and self._written <= _HOLE:
+            return
+        lost, self._lost, self._longest, self._in_trouble = self._lost, 0, 0, False
         self._words[_SAID] = 0
         say("", f"{self.baseFilename} can be written again; {lost} lines of process {os.getpid()} were lost")
 

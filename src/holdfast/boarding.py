@@ -47,6 +47,7 @@ class _Launch(threading.local):
 
     outcome: outcome.Outcome | None = None
     dies_with_parent: bool = False
+    starting: bool = False  # a Popen is at work: it wakes afterwards what rests during a fork
 
 
 launch = _Launch()
@@ -176,7 +177,7 @@ def live(process: BaseProcess, bootstrap: Callable[[int | None], int], parent_se
         The exit code.
     """
     report, dies = launch.outcome, launch.dies_with_parent
-    launch.outcome, launch.dies_with_parent = None, False
+    launch.outcome, launch.dies_with_parent, launch.starting = None, False, False
     lifeline.settle(dies_with_parent=dies)
     outcome.take_over(report)
     core = sys.modules.get("holdfast._core")

@@ -269,7 +269,7 @@ def with_file_size_limit(path, report, rotating):
     for _ in range(3):
         logger.info("does not fit")
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-    logger.info("fits again")
+    logger.info("fits again, as a whole")
     sys.stderr.close()
 
 
@@ -280,7 +280,7 @@ def test_file_handler_full_disk_is_said_once_and_later_lines_arrive(path, tmp_pa
     process.start()
     process.join()
     assert process.exitcode == 0
-    assert path.read_text() == "fits\nfits again\n"
+    assert path.read_text() == "fits\nfits again, as a whole\n"
     said = report.read_text().splitlines()
     assert len(said) == 2
     assert said[0].startswith(f"holdfast: [HF801] {path} cannot be written")
