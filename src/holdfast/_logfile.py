@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast import _core, family
-from holdfast._logends import say
+from holdfast._logends import say, taken
 from holdfast.errors import BadArgument, OwnerDied
 from holdfast.sharedctypes import RawArray
 from holdfast.synchronize import RLock
@@ -96,17 +96,19 @@ class FileHandler(logging.Handler):
     Raises:
         BadArgument: a size or number of files that is not positive, or a period that does not exist.
         ArenaFull: no space for shared memory.
+        OSError: the file cannot be opened.
 
     Example:
         >>> import holdfast.logs, logging, os, tempfile
-        >>> path = os.path.join(tempfile.mkdtemp(), "app.log")
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = os.path.join(folder.name, "app.log")
         >>> handler = holdfast.logs.FileHandler(path, max_bytes=1_000_000, backups=5)
         >>> logger = logging.getLogger("doctest")
         >>> logger.addHandler(handler)
         >>> logger.warning("it is %s", "raining")
         >>> open(path).read()
         'it is raining\n'
-        >>> logger.removeHandler(handler); handler.close()
+        >>> logger.removeHandler(handler); handler.close(); folder.cleanup()
     """
 
     terminator = "\n"
@@ -151,6 +153,8 @@ class FileHandler(logging.Handler):
         self._second: tuple[Any, str] = ((), "")  # what its text depends on, and the text
         self._now = (-1, "")  # a second, and the period it is in
         self._rotation_failed = False
+        with taken(self._shared):
+            self._open()
 
     def __repr__(self) -> str:
         return f"<holdfast.logs.FileHandler {self.baseFilename} ({logging.getLevelName(self.level)})>"
@@ -263,7 +267,19 @@ class FileHandler(logging.Handler):
         self._fd = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         status = os.fstat(self._fd)
         self._inode, self._device = status.st_ino, status.st_dev
+        if status.st_size and self.terminator == "\n" and not self._words[_START] and self._is_cut_off():
+            os.write(self._fd, b"\n")
+            status = os.fstat(self._fd)
         return status
+
+    def _is_cut_off(self) -> bool:
+        """Whether the file ends within a line: its only writer was killed, and nobody was left who knew of it."""
+        try:
+            with open(self._path, "rb") as file:  # noqa: PTH123 - a path in bytes
+                file.seek(-1, os.SEEK_END)
+                return file.read(1) != b"\n"
+        except OSError:  # it is not to be read, or has no end
+            return False
 
     def close(self) -> None:
         """Close the file; a later record opens it again."""
@@ -310,8 +326,8 @@ class FileHandler(logging.Handler):
             if not self._rotation_failed:
                 self._rotation_failed = True
                 say("HF802", f"{self.baseFilename} cannot be rotated and grows on: {error}")
-            return os.fstat(self._fd)
-        self._rotation_failed = False
+        else:
+            self._rotation_failed = False
         return self._open()
 
     def _dated(self, period: str) -> None:

@@ -214,7 +214,6 @@ def record_all(path: str) -> None:
         OSError: the file cannot be written.
     """
     path = os.path.abspath(path)  # noqa: PTH100 - not resolved
-    os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666))
     handler = FileHandler(path)
     handler.setFormatter(logging.Formatter(_logwire.LINE))
     call_handlers = logging.Logger.callHandlers

@@ -166,6 +166,18 @@ def test_file_handler_writer_killed_within_a_line_the_piece_is_removed(path, log
     assert path.read_text() == f"one\n{left}three\n"
 
 
+def test_file_handler_file_that_ends_within_a_line_that_line_is_ended_first(path, logging_to):
+    path.write_text("whole\ncut o")
+    logger = logging_to(holdfast.logs.FileHandler(path))
+    logger.info("new")
+    assert path.read_text() == "whole\ncut o\nnew\n"
+
+
+def test_file_handler_folder_that_is_missing_raises_at_once(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        holdfast.logs.FileHandler(tmp_path / "missing" / "app.log")
+
+
 @pytest.mark.parametrize("how", ["moved", "removed", "replaced", "truncated"])
 def test_file_handler_foreign_rotation_is_noticed_at_the_next_line(path, logging_to, how):
     logger = logging_to(holdfast.logs.FileHandler(path))
@@ -306,14 +318,14 @@ def test_file_handler_closed_next_line_opens_it_again(path, logging_to):
 def test_file_handler_signal_handler_logs_within_a_line_both_arrive(path, logging_to, monkeypatch):
     handler = holdfast.logs.FileHandler(path)
     logger = logging_to(handler)
-    plain = handler._append
+    plain = handler._append_at_once
 
     def interrupted(data):
-        monkeypatch.setattr(handler, "_append", plain)
+        monkeypatch.setattr(handler, "_append_at_once", plain)
         logger.info("from the signal handler")
-        plain(data)
+        return plain(data)
 
-    monkeypatch.setattr(handler, "_append", interrupted)
+    monkeypatch.setattr(handler, "_append_at_once", interrupted)
     logger.info("interrupted")
     assert path.read_text() == "from the signal handler\ninterrupted\n"
 
