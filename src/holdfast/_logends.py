@@ -197,6 +197,7 @@ class Home:
         self._drain()
         self.channel.leave()
         self._drain()  # what senders put while the first time was under way
+        _logwire.take_clocks_back()
 
     def rest(self, seconds: float | None) -> None:
         """Have the listener finish the record at hand and end.

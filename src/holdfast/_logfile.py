@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from holdfast import _core, family
 from holdfast._logends import say, taken
+from holdfast._logwire import SecondClock
 from holdfast.errors import BadArgument, OwnerDied
 from holdfast.sharedctypes import RawArray
 from holdfast.synchronize import RLock
@@ -150,7 +151,7 @@ class FileHandler(logging.Handler):
         self._in_trouble = False
         self._lost = 0
         self._longest = self._written = 0  # bytes: of the longest lost line, and since the last one
-        self._second: tuple[Any, str] = ((), "")  # what its text depends on, and the text
+        self._clock: SecondClock | None = None
         self._now = (-1, "")  # a second, and the period it is in
         self._rotation_failed = False
         with taken(self._shared):
@@ -167,22 +168,17 @@ class FileHandler(logging.Handler):
         return passed
 
     def format(self, record: logging.LogRecord) -> str:
-        """The text of a record: what the formatter makes of it, in less time where that is a plain one.
-
-        The text of a second, most of the work of a plain formatter, is made once for all records of that second.
-        """
+        """The text of a record: what the formatter makes of it, in less time where that is a plain one."""
         layout = self.formatter
-        if type(layout) is not logging.Formatter or record.exc_info or record.exc_text or record.stack_info:
+        if type(layout) is not logging.Formatter or "formatTime" in layout.__dict__ or record.exc_info:
+            return super().format(record)
+        if record.exc_text or record.stack_info:
             return super().format(record)
         record.message = record.getMessage()
         if layout.usesTime():
-            key = int(record.created), layout.datefmt, layout.converter, layout.default_time_format
-            known = self._second
-            if known[0] != key:
-                known = self._second = key, time.strftime(key[1] or key[3], layout.converter(record.created))
-            record.asctime = known[1]
-            if not key[1] and layout.default_msec_format:
-                record.asctime = layout.default_msec_format % (known[1], record.msecs)
+            if self._clock is None or self._clock.layout is not layout:
+                self._clock = SecondClock(layout)
+            record.asctime = self._clock(record, layout.datefmt)
         return layout.formatMessage(record)
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import pickle
 import sys
+import time
 from contextlib import suppress
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["deliver", "pack", "stderr_handler", "unpack"]
+__all__ = ["SecondClock", "deliver", "pack", "stderr_handler", "take_clocks_back", "unpack"]
 
 _KEYS = (
     "name",
@@ -102,6 +103,45 @@ def unpack(item: tuple[Any, ...]) -> logging.LogRecord:
     return record
 
 
+class SecondClock:
+    """``formatTime`` of a plain formatter, with the text of a second, most of its work, made once a second.
+
+    Args:
+        layout: the formatter; what it has at the time of a record counts.
+    """
+
+    def __init__(self, layout: logging.Formatter) -> None:
+        self.layout = layout
+        self._known: tuple[Any, str] = ((), "")  # what the text depends on, and the text
+
+    def __call__(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        layout = self.layout
+        key = int(record.created), datefmt or layout.default_time_format, layout.converter
+        known = self._known
+        if known[0] != key:
+            known = self._known = key, time.strftime(key[1], layout.converter(record.created))
+        if datefmt or not layout.default_msec_format:
+            return known[1]
+        return layout.default_msec_format % (known[1], record.msecs)
+
+
+_lent: list[logging.Formatter] = []
+
+
+def lend_clock(handler: logging.Handler) -> None:
+    """Let a handler's formatter, if it is a plain one, use a `SecondClock` until `take_clocks_back`."""
+    layout = getattr(handler, "formatter", None)
+    if type(layout) is logging.Formatter and "formatTime" not in layout.__dict__:
+        layout.formatTime = SecondClock(layout)  # type: ignore[method-assign]
+        _lent.append(layout)
+
+
+def take_clocks_back() -> None:
+    """Leave formatters as they were."""
+    while _lent:
+        _lent.pop().__dict__.pop("formatTime", None)
+
+
 def deliver(record: logging.LogRecord) -> None:
     """Give a record to the handlers of this process, as if it had been made here.
 
@@ -128,6 +168,7 @@ def deliver(record: logging.LogRecord) -> None:
 
 def _handle(handler: logging.Handler, record: logging.LogRecord) -> None:
     try:
+        lend_clock(handler)
         handler.handle(record)
     except Exception:  # noqa: BLE001 - handlers are anybody's code
         with suppress(Exception):

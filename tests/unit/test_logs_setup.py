@@ -21,10 +21,10 @@ class Collector(logging.Handler):
 
     def __init__(self):
         super().__init__()
-        self.records = []
+        self.records, self.lines = [], ""
 
     def emit(self, record):
-        self.format(record)
+        self.lines += self.format(record) + "\n"
         self.records.append(record)
 
     def texts(self):
@@ -246,6 +246,23 @@ def set_up_again():
     logging.root.addHandler(logging.NullHandler())
     log = holdfast.logs.setup()
     logging.info("%s %d", log.is_home, len(logging.root.handlers))
+
+
+def test_setup_formatters_format_as_they_do_and_are_left_as_they_were(logged):
+    plain, dated = logging.Formatter("%(asctime)s %(message)s"), logging.Formatter("%(asctime)s", "%H:%M:%S")
+    collectors = [Collector(), Collector()]
+    for collector, layout in zip(collectors, (plain, dated), strict=True):
+        collector.setFormatter(layout)
+        logging.root.addHandler(collector)
+    log = holdfast.logs.setup()
+    run(holdfast.get_context("fork"), count_to, 3)
+    log.close()
+    for collector, layout in zip(collectors, (plain, dated), strict=True):
+        assert "formatTime" not in vars(layout)
+        assert len(collector.records) == 3
+        for record in collector.records:
+            assert layout.formatTime(record, layout.datefmt) in collector.lines
+    assert logged.texts() == ["0", "1", "2"]
 
 
 def test_setup_twice_is_one_log_with_more_handlers(logged):
