@@ -162,7 +162,7 @@ class FileHandler(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> Any:  # noqa: ANN401 - as the base class
         """Write a record if the filters let it pass; without the lock of other handlers, for the file has its own."""
-        passed: Any = self.filter(record)
+        passed: Any = self.filter(record) if self.filters else True
         if passed:
             self.emit(record if passed is True else passed)  # a record: that of a filter, since Python 3.12
         return passed
