@@ -1,5 +1,6 @@
 """What the tests of awaitable methods share: waiting until a task stands in line, or the helper thread is there."""
 
+import threading
 import time
 
 from anyio.lowlevel import checkpoint
@@ -29,3 +30,12 @@ def until_helper_runs(wanted):
 
     while _core.helper_runs() is not wanted:
         time.sleep(0.005)
+
+
+def in_a_thread(function, *args):
+    """What a function returns in another thread."""
+    got = []
+    thread = threading.Thread(target=lambda: got.append(function(*args)))
+    thread.start()
+    thread.join()
+    return got[0]

@@ -146,8 +146,8 @@ takes one at a time and raises that exception itself.
 after it had taken some and before it called `task_done()` for them, so this would never come true. The message names
 the process (`pids`) and how many tasks it had (`tasks`).
 
-**What became of the rest.** The other items were or will be processed as usual; `join()` can be called again and says so
-again. What a process had taken before it died is not in the queue any more.
+**What became of the rest.** The other items were or will be processed as usual; `join()` can be called again and says
+so again. What a process had taken before it died is not in the queue any more.
 
 **What to do.** Find out why the process died. To have work done again, put it again; if it must not be lost, let the
 consumer note what it has begun, or use a pool, which knows what each worker does.

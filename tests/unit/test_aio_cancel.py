@@ -128,11 +128,10 @@ def test_async_timeouts_at_the_moment_of_the_release_lose_nothing(run):
             outcomes.append(got)
 
         for _ in range(100):
-            async with anyio.create_task_group() as group:
-                async with lock:
-                    for _ in range(5):
-                        group.start_soon(waiter)
-                    await anyio.sleep(0.001)
+            async with anyio.create_task_group() as group, lock:
+                for _ in range(5):
+                    group.start_soon(waiter)
+                await anyio.sleep(0.001)
         assert len(outcomes) == 500
         assert lock.acquire(timeout=30)
 

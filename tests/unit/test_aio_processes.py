@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import warnings
+from pathlib import Path
 
 import anyio
 import pytest
@@ -113,8 +114,8 @@ def test_async_rwlock_writer_of_another_process_killed_reader_and_writer_get_in(
         async with anyio.create_task_group() as group:
             group.start_soon(lock.read().acquire_async)
             await in_line(lock)
+            os.kill(process.pid, signal.SIGKILL)
             with pytest.warns(errors.OwnerDiedWarning):
-                os.kill(process.pid, signal.SIGKILL)
                 await until(lambda: lock.readers)
         lock._release_read()
         assert await lock.write().acquire_async(timeout=0)
@@ -259,10 +260,11 @@ def child_of_a_waiting_loop(lock, other):
         assert not lock._waited_for()
         assert not _core.helper_runs()
         assert await lock.acquire_async(timeout=0.02) is False
-        async with anyio.create_task_group() as group:
-            async with other:
-                group.start_soon(other.acquire_async)
-                await in_line(other)
+        async with other:
+            waiting = asyncio.create_task(other.acquire_async())
+            while not other._waited_for():
+                await asyncio.sleep(0)
+        assert await waiting
 
     asyncio.run(main())
 
@@ -277,18 +279,21 @@ def test_async_child_forked_while_tasks_wait_starts_afresh(run):
             async with lock:
                 got.append(1)
 
-        async with anyio.create_task_group() as group:
-            async with lock:
-                for _ in range(3):
-                    group.start_soon(waiter)
-                await in_line(lock, 3)
-                child = context.Process(target=child_of_a_waiting_loop, args=(lock, holdfast.Lock()))
-                child.start()
-                await anyio.to_thread.run_sync(child.join)
-                assert child.exitcode == 0
+        async with anyio.create_task_group() as group, lock:
+            for _ in range(3):
+                group.start_soon(waiter)
+            await in_line(lock, 3)
+            child = context.Process(target=child_of_a_waiting_loop, args=(lock, holdfast.Lock()))
+            child.start()
+            child.join()  # the loop may stand still meanwhile
+            assert child.exitcode == 0
         assert got == [1] * 3
 
     run(main)
+
+
+def open_descriptors():
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def test_async_waits_leave_no_descriptors_and_no_slots(run):
@@ -300,10 +305,10 @@ def test_async_waits_leave_no_descriptors_and_no_slots(run):
 
     run(main)
     until_helper_runs(wanted=False)
-    before = len(os.listdir("/proc/self/fd")), _core.arena_stats()["slots_used"]
+    before = open_descriptors(), _core.arena_stats()["slots_used"]
     run(main)
     until_helper_runs(wanted=False)
-    assert (len(os.listdir("/proc/self/fd")), _core.arena_stats()["slots_used"]) == before
+    assert (open_descriptors(), _core.arena_stats()["slots_used"]) == before
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -4,7 +4,7 @@ import threading
 
 import anyio
 import pytest
-from aio_support import in_line, until
+from aio_support import in_a_thread, in_line, until
 from anyio.lowlevel import checkpoint
 
 import holdfast
@@ -187,8 +187,7 @@ def test_async_barrier_all_come_each_has_an_index_and_the_action_ran_once(run):
         barrier = holdfast.Barrier(8, action=lambda: ran.append(1))
 
         async def party():
-            for _ in range(20):
-                indices.append(await barrier.wait_async())
+            indices.extend([await barrier.wait_async() for _ in range(20)])
 
         async with anyio.create_task_group() as group:
             for _ in range(8):
@@ -275,14 +274,13 @@ def test_async_rwlock_writer_waits_new_readers_stay_out_a_reader_may_read_again(
             async with lock.read():
                 order.append("read")
 
-        async with anyio.create_task_group() as group:
+        async with anyio.create_task_group() as group, lock.read():
+            group.start_soon(writer)
+            await in_line(lock)
+            group.start_soon(newcomer)
+            await in_line(lock, 2)
             async with lock.read():
-                group.start_soon(writer)
-                await in_line(lock)
-                group.start_soon(newcomer)
-                await in_line(lock, 2)
-                async with lock.read():
-                    order.append("again")
+                order.append("again")
         assert order == ["again", "write", "read"]
 
     run(main)
@@ -303,8 +301,7 @@ def test_async_rwlock_writer_cancelled_or_late_lets_readers_in(run):
             scope.cancel()
         async with lock.read():
             assert await lock.write().acquire_async(timeout=0.02) is False
-            with anyio.fail_after(30):
-                await anyio.to_thread.run_sync(lock.read().acquire)
+            assert in_a_thread(lock.read().acquire)
         lock._release_read()
         assert await lock.write().acquire_async(timeout=0)
         lock.write().release()

@@ -225,7 +225,10 @@ fn taking_up_again() -> World {
     };
     let on_end = |s: &Left, _: &End| {
         s.keeper.arena.sweep();
-        assert_eq!(s.keeper.arena.slot(s.stage.handles[0].slot).expect("a slot").state.load(holdfast_core::sync::SC), 0);
+        assert_eq!(
+            s.keeper.arena.slot(s.stage.handles[0].slot).expect("a slot").state.load(holdfast_core::sync::SC),
+            0
+        );
         assert_eq!(store_of(s.keeper.arena).census().0, 0, "blocks are lost");
     };
     let mut world = world(Left { stage, keeper }, |s| &s.stage, body, on_end);

@@ -46,6 +46,27 @@ pub fn attached<T>(f: impl FnOnce() -> T) -> T {
     got
 }
 
+/// No garbage collection while it lives: it would run finalizers, which may use what the caller holds. Needed where objects
+/// that the collector knows are made (CPython 3.11 collects there; later ones only between instructions).
+pub struct NoCollection(bool);
+
+impl NoCollection {
+    /// Stops it.
+    pub fn begin() -> Self {
+        // SAFETY: the GIL is held.
+        Self(unsafe { ffi::PyGC_Disable() } != 0)
+    }
+}
+
+impl Drop for NoCollection {
+    fn drop(&mut self) {
+        if self.0 {
+            // SAFETY: the GIL is held.
+            unsafe { ffi::PyGC_Enable() };
+        }
+    }
+}
+
 /// Gives an object to Python, or null.
 pub fn give(result: PyResult<Object>) -> Object {
     result.unwrap_or(core::ptr::null_mut())

@@ -11,8 +11,8 @@
 //! goes with the slot. Free lists are only hints: the state decides, and a search finds what a hint has lost.
 //! Free blocks keep their (warm) memory up to [`CACHE`] bytes for all; beyond that it goes back to the system.
 
-use crate::arena::layout::{LockWords, MODEL};
-use crate::arena::{Arena, Me};
+use crate::arena::layout::{kind, LockWords, MODEL};
+use crate::arena::{Arena, Handle, Me};
 use crate::error::{Error, Result};
 use crate::lock::mutex;
 use crate::os::futex::Watch;
@@ -163,9 +163,25 @@ impl Arena {
 
     /// A slot that held blocks goes: its blocks are free.
     pub(crate) fn free_blocks_of(&self, slot: u32) {
-        if let Some(store) = self.store_if_any() {
-            store.free_all_in(slot);
+        let Some(store) = self.store_if_any() else { return };
+        let words = self.slot(slot).map(|s| (s.word.load(SC), s.gate.load(SC)));
+        match words {
+            Some((id, sequence)) if id != 0 => {
+                store.free_from(Block { id, sequence }, slot);
+            }
+            _ => store.free_all_in(slot),
         }
+    }
+
+    /// A slot for exactly this block, which comes there by [`Store::hand_over`].
+    ///
+    /// # Errors
+    /// HF501 if there is no memory.
+    pub fn make_parcel(&self, block: Block) -> Result<Handle> {
+        self.make(kind::PARCEL, 0, |slot| {
+            slot.word.store(block.id, SC);
+            slot.gate.store(block.sequence, SC);
+        })
     }
 
     /// Gives the memory of free blocks back to the system.
@@ -194,7 +210,8 @@ impl Arena {
         }
         let path = self.store_path();
         let refuse = |e| Error::new("HF502", format!("cannot open {}: {e}", path.display()));
-        if self.header().store.load(SC) == 0 && !self.path.exists() {
+        // The last one out has removed both files: what comes after that (an interpreter's last objects) makes no new one.
+        if !self.path.exists() {
             return Err(Error::new("HF501", format!("{} was removed, so it cannot grow", self.path.display())));
         }
         let file =
@@ -292,7 +309,8 @@ impl<'a> Store<'a> {
             Some(block) => block,
             None => self.grow(me, class, token)?,
         };
-        match self.back(block.id, pages) {
+        // A block that lies beyond what this process could map is of no use to it.
+        match self.back(block.id, pages).and_then(|grew| self.data(block.id).map(|_| grew)) {
             Ok(grew) => Ok((block, grew)),
             Err(e) => {
                 self.give_back(block);

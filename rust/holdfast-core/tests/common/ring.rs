@@ -295,7 +295,9 @@ impl Yard {
                 assert!(self.all_finished.get(), "join returned although a task was never finished");
             }
             Role::Shut(at_once) => {
-                self.queue(i).shut(&self.stage.people[i], at_once).expect("a queue in order");
+                patiently(|patience| {
+                    self.queue(i).shut(&self.stage.people[i], at_once, patience).expect("a queue in order")
+                });
             }
         }
         self.ended.set(self.ended.get() | 1 << i);

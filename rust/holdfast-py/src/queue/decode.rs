@@ -99,6 +99,7 @@ pub fn short(message: &Message) -> PyResult<Raw> {
 /// Prepares a message in a block: new objects, and the copies that fill them. With a parcel its buffers are views of that.
 pub fn long(message: &Message, copies: &mut Vec<Copy>, parcel: Object) -> PyResult<Raw> {
     let Message { tag, at, len, .. } = *message;
+    let _held = py::NoCollection::begin();
     match tag {
         BYTES if !parcel.is_null() => parcel::view(parcel, 0, len).map(Raw::Done),
         BYTES => new_bytes(at, len, copies).map(Raw::Done),

@@ -206,7 +206,25 @@ unsafe extern "C-unwind" fn shut(object: Object, args: *const Object, count: ffi
         // SAFETY: called as a method with one argument.
         let (this, at_once) = unsafe { (shared(object), py::truth(*args)?) };
         let (queue, me) = (this.queue()?, this.base.me()?);
-        let dropped = py::detached(|| queue.shut(&me, at_once)).map_err(|e| py::raise_core(&e))?;
+        let _busy = this.base.busy();
+        let never = Cell::new(waiting::Spin::never());
+        let got = waiting::block(
+            &me,
+            Limit::Never,
+            &never,
+            || false,
+            // Without time there is nothing to try: the first look of `block` is of no use here.
+            |patience| match patience.deadline {
+                Some(_) => Waited::TimedOut,
+                None => match queue.shut(&me, at_once, patience) {
+                    Ok(Waited::Done(dropped)) => Waited::Done(Ok(dropped)),
+                    Ok(Waited::TimedOut) => Waited::TimedOut,
+                    Ok(Waited::Interrupted) => Waited::Interrupted,
+                    Err(e) => Waited::Done(Err(e)),
+                },
+            },
+        )?;
+        let dropped = got.unwrap_or(Ok(0)).map_err(|e| py::raise_core(&e))?;
         Ok(py::integer(dropped))
     };
     py::give(act())

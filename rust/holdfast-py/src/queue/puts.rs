@@ -4,7 +4,8 @@ use super::encode::{encode, Encoded};
 use super::{limit, raise_from_queue, shared, Shared, Side};
 use crate::py::{self, Object, PyResult};
 use crate::waiting::Limit;
-use holdfast_core::ring::queue::{Queue, Writer, INLINE};
+use holdfast_core::ring::ends::Writer;
+use holdfast_core::ring::queue::{Queue, INLINE};
 use holdfast_core::ring::store::Block;
 use holdfast_core::Me;
 use pyo3_ffi as ffi;
@@ -242,7 +243,7 @@ pub unsafe extern "C-unwind" fn put_now(object: Object, args: *const Object, cou
         }
         // SAFETY: called as a method with one argument.
         let (this, item) = unsafe { (shared(object), *args) };
-        if !this.open_queue()?.looks_ready_to_write() && !this.queue()?.is_shut() {
+        if !this.open_queue()?.looks_ready_to_write() && !this.queue()?.is_closed() {
             return Ok(py::boolean(false));
         }
         this.put_one(item, Limit::Now).map(py::boolean)

@@ -4,8 +4,8 @@ use super::decode::{self, Copy, Raw, LONG};
 use super::{limit, parcel, raise_from_queue, shared, Shared, Side};
 use crate::py::{self, Object, PyResult};
 use crate::waiting::Limit;
-use holdfast_core::arena::layout::kind;
-use holdfast_core::ring::queue::{Fate, Message, Reader};
+use holdfast_core::ring::ends::Reader;
+use holdfast_core::ring::queue::{Fate, Message};
 use holdfast_core::Me;
 use pyo3_ffi as ffi;
 
@@ -36,6 +36,18 @@ impl Shared {
         }
         let mut taking = Taking { reader: Some(queue.reader()), me, copy };
         while found.len() < most {
+            if taking.reader.is_none() {
+                // A long message was copied out without the GIL, and the side was opened for that.
+                match self.enter(Side::Read, &queue, &me, Limit::Now) {
+                    Ok(true) => taking.reader = Some(queue.reader()),
+                    Ok(false) => break,
+                    Err(_) => {
+                        // SAFETY: the GIL is held. Shut down meanwhile: the next call says so.
+                        unsafe { ffi::PyErr_Clear() };
+                        break;
+                    }
+                }
+            }
             match taking.next() {
                 Ok(Some(raw)) => found.push(raw),
                 Ok(None) => break,
@@ -81,7 +93,9 @@ impl Taking {
         let Some(reader) = &mut self.reader else { return Err(py::Raised) };
         let raise = |e| py::raise_core(&e);
         if !self.copy {
-            let handle = self.me.arena.make(kind::PARCEL, 0, |_| {}).map_err(raise)?;
+            let _held = py::NoCollection::begin();
+            let block = message.block.ok_or_else(|| raise(holdfast_core::Error::corrupt("message")))?;
+            let handle = self.me.arena.make_parcel(block).map_err(raise)?;
             let parcel = parcel::parcel(self.me.arena, handle, message.at, message.len)?;
             let mut copies = Vec::new();
             let raw = decode::long(message, &mut copies, parcel);
