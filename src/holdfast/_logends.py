@@ -199,6 +199,10 @@ class Home:
         self._drain()  # what senders put while the first time was under way
         _logwire.take_clocks_back()
 
+    def is_at_work_here(self) -> bool:
+        """Whether the calling thread is the listener, which cannot wait for itself."""
+        return self._thread is threading.current_thread()
+
     def rest(self, seconds: float | None) -> None:
         """Have the listener finish the record at hand and end.
 
@@ -206,7 +210,7 @@ class Home:
             seconds: how many to wait for that; None: as long as it takes.
         """
         thread = self._thread
-        if thread is None or thread is threading.current_thread():
+        if thread is None or self.is_at_work_here():
             return
         with self._turn:
             self._resting = True

@@ -58,8 +58,10 @@ class Log:
             timeout: seconds to wait at most.
 
         Returns:
-            False if the time was over first.
+            False if the time was over first, or a handler asks, at work for this very log.
         """
+        if isinstance(self.end, Home) and self.end.is_at_work_here():
+            return False
         return self.end.channel.flush(timeout)
 
     def close(self) -> None:

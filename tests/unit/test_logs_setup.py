@@ -307,6 +307,18 @@ def test_setup_fork_within_a_handler_goes_on(logged):
     assert logged.texts() == ["please fork", "from its child"]
 
 
+def test_flush_asked_for_by_a_handler_does_not_wait_for_itself(logged):
+    class Flushes(logging.Handler):
+        def emit(self, record):
+            record.flushed = log.flush()
+
+    logging.root.handlers.insert(0, Flushes())
+    log = holdfast.logs.setup()
+    run(holdfast.get_context("fork"), logging.info, "flush")
+    log.close()
+    assert [record.flushed for record in logged.records] == [False]
+
+
 @pytest.mark.usefixtures("logged")
 def test_flush_home_gone_returns_false():
     log = holdfast.logs.setup()
