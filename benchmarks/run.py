@@ -20,6 +20,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import scenarios_logs as logs
 import scenarios_one as one
 import scenarios_two as two
 from aims import Aim, Scenario
@@ -50,6 +51,21 @@ def trips(kind: str, make: Callable[..., object]) -> dict[str, Scenario]:
     }
 
 
+def of_logs(processes: int) -> dict[str, Scenario]:
+    """Return the scenarios of logs with so many processes."""
+    file, setup = (Aim(who, logs.QUEUE, ">=", 3 if who == logs.OURS else 2) for who in (logs.OURS, logs.SETUP))
+    rotating = tuple(Aim(who, logs.QUEUE, ">=", 2) for who in (logs.OURS, logs.SETUP))
+    cost = tuple(Aim(who, logs.QUEUE, "<=", 1) for who in (logs.OURS, logs.SETUP))
+    count = f"{processes} processes"
+    return {
+        f"log: {count}": Scenario(logs.lines(logs.PLAIN, processes), "lines/s", logs.QUEUE, (file, setup), higher=True),
+        f"log, rotating: {count}": Scenario(
+            logs.lines(logs.ROTATING, processes), "lines/s", logs.QUEUE, rotating, higher=True
+        ),
+        f"log, caller: {count}": Scenario(logs.caller(processes), "us", logs.QUEUE, cost),
+    }
+
+
 SCENARIOS: dict[str, Scenario] = {
     "lock: with": Scenario(
         one.lock_with, "ns", STANDARD, (Aim(OURS, STANDARD, "<=", 0.5), Aim(OURS, "threading.Lock", "<=", 0.7))
@@ -62,7 +78,7 @@ SCENARIOS: dict[str, Scenario] = {
         two.contended(4), "acquisitions/s", STANDARD, (Aim(OURS, STANDARD, ">=", 2.5),), higher=True
     ),
     "lock: holder killed": Scenario(two.holder_killed, "ms", OURS, (Aim(OURS, None, "<=", 1.0),)),
-    "lock: of a manager": Scenario(one.manager_pair, "ns", OURS, (Aim("holdfast.Manager().Lock", OURS, "<=", 1.2),)),
+    "lock: of a manager": Scenario(one.manager_pair, "ns", OURS, (Aim("holdfast.Manager().Lock", OURS, "<=", 1.1),)),
     "value: get": Scenario(one.value_get, "ns", *twins("Value", 0.4)),
     "value: set": Scenario(one.value_set, "ns", *twins("Value", 0.4)),
     "value: add": Scenario(one.value_add, "ns", *twins("Value", 0.4)),
@@ -76,6 +92,8 @@ SCENARIOS: dict[str, Scenario] = {
     "process: fork": Scenario(one.process_start("fork"), "us", *twins("Process", 1.15)),
     "process: spawn": Scenario(one.process_start("spawn"), "us", *twins("Process", 1.15)),
     "process: forkserver": Scenario(one.process_start("forkserver"), "us", *twins("Process", 1.15)),
+    **of_logs(2),
+    **of_logs(4),
     "import": Scenario(
         one.import_time, "us", "import multiprocessing", (Aim("import holdfast", "import multiprocessing", "<=", 1.2),)
     ),

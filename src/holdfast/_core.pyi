@@ -307,6 +307,12 @@ class _Sink:
 def _unpack(arena: str, slot: int, generation: int, block: int, tag: int, length: int, /) -> Any:
     """The object that `Parcel._pack` put into a block, which is free then. Raises: HandleGone, UnknownArena."""
 
+def _append(fd: int, path: bytes, line: bytes, inode: int, device: int, limit: int, intent: int, /) -> bool:
+    """Appends a line to a log file, with its lock held; ``intent`` is the address of three words that writers share.
+
+    False if more than a write is needed (see ``_logfile``); nothing of the line is in the file then. ``limit``: bytes.
+    """
+
 def release_cache() -> None:
     """Gives the memory that free blocks keep back to the system."""
 

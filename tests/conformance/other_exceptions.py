@@ -1,4 +1,4 @@
-"""Tests of other projects that are not run with holdfast's queues, each with its reason.
+"""Tests of other projects that are not run with holdfast in their place, each with its reason.
 
 A key begins with the project's name; its rest must occur in the test's name (class and method).
 """
@@ -24,6 +24,7 @@ EXCEPTIONS: dict[str, str] = {
     "billiard: test_join_thread_requires_closed_queue": (
         "expects ValueError; holdfast raises AssertionError, as the standard library does"
     ),
+    "multiprocessing_logging: test_and_the_connection_to_the_child_process_breaks": INSIDE,
 }
 
 

@@ -1,4 +1,7 @@
-"""pytest's side of ``other_queues.py``: leaves out the exceptions, runs coroutines, and writes down what happened."""
+"""pytest's side of ``other_queues.py`` and ``other_logs.py``.
+
+Leaves out the exceptions, runs coroutines, and writes down what happened.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ def pytest_configure(config):
     """Make the projects' marker known, and check that the adapter is what the tests will import."""
     config.addinivalue_line("markers", "asyncio: a coroutine")
     where = Path(importlib.import_module(PROJECT).__file__)
-    if where.parent.name != "queue_adapters":
+    if where.parent.name != os.environ["HOLDFAST_OTHER_ADAPTERS"]:
         message = f"not the adapter: {where}"
         raise pytest.UsageError(message)
 

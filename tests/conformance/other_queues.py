@@ -38,6 +38,7 @@ class Project:
     name: str
     version: str
     files: tuple[str, ...]
+    adapters: str = "queue_adapters"  # the folder of what its tests import instead of it
     classes: str = "Test"  # how the names of its test classes begin
 
 
@@ -48,11 +49,11 @@ PROJECTS = (
 )
 
 
-def arguments() -> argparse.Namespace:
+def arguments(projects: tuple[Project, ...]) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description="Run other projects' queue tests with holdfast's queues.")
+    parser = argparse.ArgumentParser(description="Run other projects' tests with holdfast in place of them.")
     parser.add_argument("-v", "--verbose", action="store_true", help="print pytest's output")
-    parser.add_argument("names", nargs="*", metavar="PROJECT", help=", ".join(each.name for each in PROJECTS))
+    parser.add_argument("names", nargs="*", metavar="PROJECT", help=", ".join(each.name for each in projects))
     return parser.parse_args()
 
 
@@ -84,11 +85,12 @@ def fetch(project: Project, root: Path) -> list[Path]:
 def run(project: Project, root: Path, *, verbose: bool) -> dict[str, object]:
     """Run the tests of one project and return what the plugin wrote down."""
     files, result = fetch(project, root), root / "result.json"
-    paths = [str(HERE / "queue_adapters"), str(HERE)]
+    paths = [str(HERE / project.adapters), str(HERE)]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        "HOLDFAST_OTHER_PROJECT": project.name,
+        "HOLDFAST_OTHER_PROJECT": project.name.replace("-", "_"),
+        "HOLDFAST_OTHER_ADAPTERS": project.adapters,
         "HOLDFAST_OTHER_RESULT": str(result),
     }
     command = [sys.executable, "-m", "pytest", "-q", "-p", "other_plugin", "-p", "no:cacheprovider"]
@@ -113,17 +115,17 @@ def report(project: Project, found: dict[str, object]) -> bool:
     for test in found["bad"]:  # type: ignore[attr-defined]
         print(f"    failed: {test}")
     for key, why in other_exceptions.EXCEPTIONS.items():
-        if key.startswith(f"{project.name}: "):
+        if key.startswith(project.name.replace("-", "_") + ": "):
             unused = "" if key in found["used"] else " (no such test any more)"  # type: ignore[operator]
             print(f"    excepted: {key.partition(': ')[2]}: {why}{unused}")
     return found["exit"] == 0
 
 
-def main() -> int:
+def main(projects: tuple[Project, ...] = PROJECTS) -> int:
     """Run the command; return its exit code."""
-    options = arguments()
+    options = arguments(projects)
     fine = True
-    for project in PROJECTS:
+    for project in projects:
         if options.names and project.name not in options.names:
             continue
         root = Path(tempfile.mkdtemp(prefix="hfother-"))

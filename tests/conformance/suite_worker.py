@@ -42,7 +42,7 @@ def suite_modules() -> list[str]:
             names.extend(
                 f"{own}.{found.name}" for found in pkgutil.iter_modules(paths) if found.name.startswith("test_")
             )
-    return [*names, "test.test_multiprocessing_main_handling"]
+    return [*names, "test.test_multiprocessing_main_handling", "test.test_logging"]
 
 
 def flatten(suite: unittest.TestSuite) -> list[unittest.TestCase]:
