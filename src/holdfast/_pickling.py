@@ -15,8 +15,8 @@ PROTOCOL = 5  # the first with buffers out of band
 class _Reducers(dict):  # type: ignore[type-arg]  # always empty: every look-up is of this moment
     """The reducers that are registered now, with multiprocessing or for all pickles; a pickler is used for long."""
 
-    def __missing__(self, kind: type) -> "Any":
-        found = ForkingPickler._extra_reducers.get(kind)
+    def __missing__(self, kind: type) -> "Any":  # noqa: ANN401 - a function, of whatever kind
+        found = ForkingPickler._extra_reducers.get(kind)  # type: ignore[attr-defined]  # noqa: SLF001 - they stand there
         return copyreg.dispatch_table[kind] if found is None else found
 
 
