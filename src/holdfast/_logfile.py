@@ -223,7 +223,7 @@ class FileHandler(logging.Handler):
             self._intent.mend(self.baseFilename)
         try:
             status = os.stat(self.baseFilename)  # noqa: PTH116 - a Path costs more than the call
-            if status.st_ino != self._inode or status.st_dev != self._device:
+            if self._fd < 0 or status.st_ino != self._inode or status.st_dev != self._device:
                 status = self._open()
         except FileNotFoundError:
             status = self._open()
@@ -255,14 +255,18 @@ class FileHandler(logging.Handler):
             raise
 
     def _open(self) -> os.stat_result:
-        """Open the file of this name, anew."""
+        """Open the file of this name, anew.
+
+        The descriptor is set last and forgotten first: a child forked in between finds none, and opens the file itself.
+        """
         old, self._fd = self._fd, -1
         self._inode = self._device = -1
         if old >= 0:
             os.close(old)
-        self._fd = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        status = os.fstat(self._fd)
+        fd = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        status = os.fstat(fd)
         self._inode, self._device = status.st_ino, status.st_dev
+        self._fd = fd
         if status.st_size and self.terminator == "\n" and not self._words[_START] and self._is_cut_off():
             os.write(self._fd, b"\n")
             status = os.fstat(self._fd)

@@ -361,3 +361,31 @@ def test_file_handler_forked_while_a_thread_logs_child_logs_as_well(path, loggin
     assert sorted(set(lines)) == ["from the child", "from the thread"]
     assert lines.count("from the child") == 20
     assert lines.count("from the thread") == count
+
+
+@pytest.mark.parametrize("step", ["open", "fstat", "close"])
+def test_file_handler_forked_while_another_thread_opens_the_file_child_logs_as_well(
+    path, logging_to, monkeypatch, step
+):
+    """The moment of the fork is ordered: the thread that opens the file forks in the middle of that."""
+    handler = holdfast.logs.FileHandler(path)
+    logger = logging_to(handler)
+    original = getattr(os, step)
+    forked = []
+
+    def fork_first(*arguments):
+        done = original(*arguments)
+        if not forked:
+            forked.append(os.fork())
+            if forked == [0]:
+                handler._shared = type(handler._shared)()  # the thread that holds the parent's is not in the child
+                logger.info("from the child")
+                os._exit(0)
+        return done
+
+    monkeypatch.setattr(os, step, fork_first)
+    path.unlink()
+    logger.info("from the parent")
+    monkeypatch.undo()
+    assert os.waitpid(forked[0], 0)[1] == 0
+    assert sorted(path.read_text().splitlines()) == ["from the child", "from the parent"]
