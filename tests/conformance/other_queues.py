@@ -45,7 +45,7 @@ class Project:
 PROJECTS = (
     Project("janus", "2.0.0", ("tests/test_sync.py", "tests/test_async.py", "tests/test_mixed.py")),
     Project("culsans", "0.11.0", ("tests/culsans/test_queue.py", "tests/culsans/test_mixed.py")),
-    Project("billiard", "4.3.2", ("t/unit/test_queues.py",), "test_"),
+    Project("billiard", "4.3.2", ("t/unit/test_queues.py",), classes="test_"),
 )
 
 
