@@ -151,11 +151,7 @@ impl Drop for Kept {
 /// # Errors
 /// What the system says (ENOSPC, EFBIG, ...).
 pub fn allocate(file: &File, len: u64) -> io::Result<()> {
-    // SAFETY: plain system call on an open descriptor.
-    match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, len as libc::off_t) } {
-        0 => Ok(()),
-        code => Err(io::Error::from_raw_os_error(code)),
-    }
+    allocate_range(file, 0, len)
 }
 
 /// Makes sure that `len` bytes from `from` on exist.

@@ -27,7 +27,6 @@ use holdfast_core::wait::{Patience, Waited, Waiting};
 use holdfast_core::Me;
 use pyo3_ffi as ffi;
 use std::cell::Cell;
-use std::ffi::c_void;
 
 /// How long a call that does not wait for items or room may wait for a side that is held (nanoseconds): whoever holds it
 /// copies one message, unless he was stopped.
@@ -347,11 +346,6 @@ fn tasks_lost(this: &Base, lost: &[Lost]) -> py::Raised {
     py::raise_with("HF204", &text, &[("pids", py::give(py::tuple(&pids))), ("tasks", py::integer(tasks))])
 }
 
-unsafe extern "C-unwind" fn dealloc(object: Object) {
-    // SAFETY: called once, with the last reference gone.
-    unsafe { base::dealloc(object) };
-}
-
 /// `_unpack(...)` of the module: the object that `Parcel._pack` put into a block.
 pub use wire::unpack;
 
@@ -386,9 +380,8 @@ pub fn add_types(module: Object) -> bool {
         py::no_args(c"_task_done", task_done),
         py::fast(c"_join", join),
     ]);
-    let slots: [(i32, *mut c_void); 1] = [(ffi::Py_tp_dealloc, dealloc as *const () as *mut _)];
     let size = core::mem::size_of::<Shared>();
-    py::add_type(module, c"holdfast._core.Queue", size, methods, Vec::new(), &slots)
+    py::add_type(module, c"holdfast._core.Queue", size, methods, Vec::new(), &[base::dealloc_slot()])
         && parcel::add_types(module)
         && sink::add_types(module)
 }
