@@ -18,15 +18,15 @@ OURS, STANDARD = "holdfast.Lock", "multiprocessing.Lock"
 FOLDER = Path(os.environ.get("HOLDFAST_BENCH_FOLDER") or tempfile.gettempdir(), f"holdfast-bench-{os.getuid()}")
 
 
-def build_limit() -> Any:
-    """Compile ``limit.c`` for this interpreter once, and import it.
+def build_limit(name: str = "limit") -> Any:
+    """Compile ``limit.c``, or another C file beside it, for this interpreter once, and import it.
 
     Raises:
         OSError, subprocess.CalledProcessError: there is no C compiler, or no header of Python.
     """
     FOLDER.mkdir(mode=0o700, exist_ok=True)
-    source = Path(__file__).with_name("limit.c")
-    target = FOLDER / f"limit{sysconfig.get_config_var('EXT_SUFFIX')}"
+    source = Path(__file__).with_name(f"{name}.c")
+    target = FOLDER / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
     if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
         unfinished = target.with_suffix(f".{os.getpid()}")
         include = sysconfig.get_path("include")
@@ -35,7 +35,7 @@ def build_limit() -> Any:
             check=True,
         )
         unfinished.rename(target)
-    spec = importlib.util.spec_from_file_location("limit", target)
+    spec = importlib.util.spec_from_file_location(name, target)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

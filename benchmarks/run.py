@@ -11,49 +11,27 @@ single figures cannot.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import scenarios_logs as logs
 import scenarios_one as one
 import scenarios_two as two
+from aims import Aim, Scenario
 from rivals import OURS, STANDARD
+from tables_queue import QUEUES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
-@dataclass(frozen=True)
-class Aim:
-    """A promise: the ratio of ``who`` to ``versus`` (or the figure itself) is at most or at least ``bound``."""
-
-    who: str
-    versus: str | None
-    sign: str
-    bound: float
-
-    def met(self, medians: dict[str, float]) -> tuple[float, bool] | None:
-        """Return the ratio and whether it meets the bound; None where something is missing."""
-        if self.who not in medians or (self.versus is not None and self.versus not in medians):
-            return None
-        ratio = medians[self.who] / (medians[self.versus] if self.versus is not None else 1)
-        return ratio, ratio <= self.bound if self.sign == "<=" else ratio >= self.bound
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """One table: how to measure it, in which unit, which direction is better, against whom, and what is aimed for."""
-
-    measure: Callable[[], Iterator[tuple[str, float]]]
-    unit: str
-    anchor: str
-    aims: tuple[Aim, ...]
-    higher: bool = False
+LONGEST = 240  # seconds for one scenario
 
 
 def twins(kind: str, bound: float, sign: str = "<=") -> tuple[str, tuple[Aim, ...]]:
@@ -73,6 +51,21 @@ def trips(kind: str, make: Callable[..., object]) -> dict[str, Scenario]:
     }
 
 
+def of_logs(processes: int) -> dict[str, Scenario]:
+    """Return the scenarios of logs with so many processes."""
+    file, setup = (Aim(who, logs.QUEUE, ">=", 3 if who == logs.OURS else 2) for who in (logs.OURS, logs.SETUP))
+    rotating = tuple(Aim(who, logs.QUEUE, ">=", 2) for who in (logs.OURS, logs.SETUP))
+    cost = tuple(Aim(who, logs.QUEUE, "<=", 1) for who in (logs.OURS, logs.SETUP))
+    count = f"{processes} processes"
+    return {
+        f"log: {count}": Scenario(logs.lines(logs.PLAIN, processes), "lines/s", logs.QUEUE, (file, setup), higher=True),
+        f"log, rotating: {count}": Scenario(
+            logs.lines(logs.ROTATING, processes), "lines/s", logs.QUEUE, rotating, higher=True
+        ),
+        f"log, caller: {count}": Scenario(logs.caller(processes), "us", logs.QUEUE, cost),
+    }
+
+
 SCENARIOS: dict[str, Scenario] = {
     "lock: with": Scenario(
         one.lock_with, "ns", STANDARD, (Aim(OURS, STANDARD, "<=", 0.5), Aim(OURS, "threading.Lock", "<=", 0.7))
@@ -85,7 +78,7 @@ SCENARIOS: dict[str, Scenario] = {
         two.contended(4), "acquisitions/s", STANDARD, (Aim(OURS, STANDARD, ">=", 2.5),), higher=True
     ),
     "lock: holder killed": Scenario(two.holder_killed, "ms", OURS, (Aim(OURS, None, "<=", 1.0),)),
-    "lock: of a manager": Scenario(one.manager_pair, "ns", OURS, (Aim("holdfast.Manager().Lock", OURS, "<=", 1.2),)),
+    "lock: of a manager": Scenario(one.manager_pair, "ns", OURS, (Aim("holdfast.Manager().Lock", OURS, "<=", 1.1),)),
     "value: get": Scenario(one.value_get, "ns", *twins("Value", 0.4)),
     "value: set": Scenario(one.value_set, "ns", *twins("Value", 0.4)),
     "value: add": Scenario(one.value_add, "ns", *twins("Value", 0.4)),
@@ -99,9 +92,12 @@ SCENARIOS: dict[str, Scenario] = {
     "process: fork": Scenario(one.process_start("fork"), "us", *twins("Process", 1.15)),
     "process: spawn": Scenario(one.process_start("spawn"), "us", *twins("Process", 1.15)),
     "process: forkserver": Scenario(one.process_start("forkserver"), "us", *twins("Process", 1.15)),
+    **of_logs(2),
+    **of_logs(4),
     "import": Scenario(
         one.import_time, "us", "import multiprocessing", (Aim("import holdfast", "import multiprocessing", "<=", 1.2),)
     ),
+    **QUEUES,
 }
 
 
@@ -116,7 +112,8 @@ def arguments() -> argparse.Namespace:
 
 
 def one_round(names: list[str]) -> None:
-    """Measure once and print one JSON line for each figure."""
+    """Measure once and print one JSON line for each figure; end with a traceback if that takes too long."""
+    faulthandler.dump_traceback_later(LONGEST, exit=True)
     for name in names:
         for who, figure in SCENARIOS[name].measure():
             print(json.dumps([name, who, figure]), flush=True)
@@ -129,7 +126,7 @@ def rounds(names: list[str], count: int) -> dict[str, dict[str, list[float]]]:
         order = names if number % 2 == 0 else names[::-1]
         for name in order:
             command = [sys.executable, __file__, "--one-round", name]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=300)
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
             if done.returncode != 0:
                 print(f"{name}: the round failed with exit code {done.returncode}", file=sys.stderr)
             for line in done.stdout.splitlines():
@@ -141,8 +138,8 @@ def rounds(names: list[str], count: int) -> dict[str, dict[str, list[float]]]:
 
 def table(figures: dict[str, dict[str, list[float]]]) -> None:
     """Print medians, ratios to the anchor, aims and verdicts."""
-    print(f"| {'scenario':<22} | {'contender':<32} | {'median':>14} | {'unit':<14} | {'x of anchor':>11} | aim |")
-    print(f"| {'-' * 22} | {'-' * 32} | {'-' * 13}: | {'-' * 14} | {'-' * 10}: | --- |")
+    print(f"| {'scenario':<24} | {'contender':<32} | {'median':>14} | {'unit':<14} | {'x of anchor':>11} | aim |")
+    print(f"| {'-' * 24} | {'-' * 32} | {'-' * 13}: | {'-' * 14} | {'-' * 10}: | --- |")
     for name, by_contender in figures.items():
         scenario = SCENARIOS[name]
         medians = {who: statistics.median(found) for who, found in by_contender.items()}
@@ -150,7 +147,7 @@ def table(figures: dict[str, dict[str, list[float]]]) -> None:
             anchor = medians.get(scenario.anchor)
             ratio = f"{median / anchor:.2f}" if anchor else ""
             said = "; ".join(verdict(aim, medians) for aim in scenario.aims if aim.who == who)
-            print(f"| {name:<22} | {who:<32} | {median:>14,.3f} | {scenario.unit:<14} | {ratio:>11} | {said} |")
+            print(f"| {name:<24} | {who:<32} | {median:>14,.3f} | {scenario.unit:<14} | {ratio:>11} | {said} |")
 
 
 def verdict(aim: Aim, medians: dict[str, float]) -> str:

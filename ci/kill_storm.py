@@ -38,7 +38,7 @@ DRAIN_EVERY = 0.6  # seconds of storm between two drains
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description="SIGKILL workers at random and look for strays.")
-    names = ["lock", "rlock", "semaphore", "rwlock", "condition", "event"]
+    names = ["lock", "loop", "rlock", "semaphore", "rwlock", "condition", "event"]
     parser.add_argument("--mode", choices=[*names, "all"], default="lock")
     parser.add_argument("--kills", type=int, default=100_000, help="stop after so many (default 100000)")
     parser.add_argument("--seconds", type=float, default=3600.0, help="stop after so long")

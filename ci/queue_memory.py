@@ -36,7 +36,8 @@ def sizes() -> tuple[int, int, int]:
     stats = _core.arena_stats(None)
     fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
     private = (int(fields[1]) - int(fields[2])) * os.sysconf("SC_PAGE_SIZE") // 1024
-    shared = sum(entry.stat().st_blocks for entry in os.scandir(Path(stats["path"]).parent)) // 2
+    path = Path(stats["path"])
+    shared = sum(entry.stat().st_blocks for entry in os.scandir(path.parent) if path.name in entry.name) // 2
     return private, shared, stats["slots_used"]
 
 

@@ -31,6 +31,7 @@ import queue_board as qb
 
 PATIENCE = 30.0  # seconds after which a drain calls somebody stuck
 SLACK = 16 << 20  # bytes that shared memory may differ between the first and the second half of the storm
+WARM = 20  # phases before which memory is not judged
 SLOTS = 4  # slots that the supervisor itself may use in the end
 RESERVED = 60.0  # seconds: more than an arena waits for a child that was killed before it said that it lives
 
@@ -217,8 +218,9 @@ class Storm:
 
         gc.collect()
         _core.sweep()
-        home = Path(_core.arena_stats(None)["path"]).parent
-        self.memory.append(sum(entry.stat().st_blocks * 512 for entry in os.scandir(home)))
+        path = Path(_core.arena_stats(None)["path"])
+        ours = [entry for entry in os.scandir(path.parent) if path.name in entry.name]  # not other programs'
+        self.memory.append(sum(entry.stat().st_blocks * 512 for entry in ours))
 
     def summary(self) -> dict[str, Any]:
         """Return the counts."""
@@ -233,7 +235,12 @@ class Storm:
 
 
 def grown(sizes: list[int], slack: int, what: str) -> list[str]:
-    """Return a complaint if every size of the last quarter is above the largest of the first half by ``slack``."""
+    """Return a complaint if every size of the last quarter is above the largest of the first half by ``slack``.
+
+    Before ``WARM`` sizes nothing is said: until then a phase may simply be the first with so many big messages.
+    """
+    if len(sizes) < WARM:
+        return []
     first, last = sizes[: max(1, len(sizes) // 2)], sizes[-max(1, len(sizes) // 4) :]
     if min(last) > max(first) + slack:
         return [f"{what} grew: at most {max(first):,} in the first half, at least {min(last):,} at the end"]

@@ -6,6 +6,7 @@ woken in a drain, and checks afterwards that everything can be had.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
@@ -175,6 +176,44 @@ class LockMode(Mode):
             self.board.count(self.me, sb.FOREIGN)
 
 
+class LoopMode(LockMode):
+    """Lock: every second worker is an event loop, whose tasks wait for several locks at once and are cancelled."""
+
+    wild = 0
+
+    def operation(self) -> None:
+        """Block, or let a few tasks pass."""
+        if self.me % 2:
+            super().operation()
+        else:
+            asyncio.run(self.tasks())
+
+    async def tasks(self) -> None:
+        """A dozen tasks, of which some are cancelled."""
+        tasks = [asyncio.create_task(self.task(self.random.randrange(self.checked))) for _ in range(12)]
+        for task in tasks:
+            await asyncio.sleep(0)
+            if self.random.random() < 0.3:
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def task(self, number: int) -> None:
+        """Pass through a section two or three times."""
+        lock = self.things[number]
+        for _ in range(self.random.randint(2, 3)):
+            late = self.random.random() * 0.003 if self.random.random() < 0.2 else None
+            if await lock.acquire_async(late):
+                try:
+                    if lock.owner_died:
+                        self.board.count(self.me, sb.RECOVERED)
+                    self.inside(number)
+                    if self.random.random() < 0.3:
+                        await asyncio.sleep(0)
+                finally:
+                    self.leave(number)
+                    lock.release()
+
+
 class RLockMode(Mode):
     """RLock: up to three levels."""
 
@@ -326,6 +365,7 @@ class EventMode(Mode):
 
 MODES: dict[str, type[Mode]] = {
     "lock": LockMode,
+    "loop": LoopMode,
     "rlock": RLockMode,
     "semaphore": SemaphoreMode,
     "rwlock": RWLockMode,

@@ -1,16 +1,9 @@
-"""What the tests of awaitable methods share: both event loops, and waiting until a task stands in line."""
+"""What the tests of awaitable methods share: waiting until a task stands in line, or the helper thread is there."""
 
-import anyio
-import pytest
+import threading
+import time
+
 from anyio.lowlevel import checkpoint
-
-BACKENDS = ("asyncio", "trio")
-
-
-@pytest.fixture(params=BACKENDS)
-def run(request):
-    """Runs an async function on each event loop in turn."""
-    return lambda main, *args: anyio.run(main, *args, backend=request.param)
 
 
 async def until(condition):
@@ -33,9 +26,16 @@ async def in_line(shared, count=1):
 
 def until_helper_runs(wanted):
     """Wait, without an event loop, until the helper thread is there, or gone."""
-    import time
-
     from holdfast import _core
 
     while _core.helper_runs() is not wanted:
         time.sleep(0.005)
+
+
+def in_a_thread(function, *args):
+    """What a function returns in another thread."""
+    got = []
+    thread = threading.Thread(target=lambda: got.append(function(*args)))
+    thread.start()
+    thread.join()
+    return got[0]

@@ -101,7 +101,7 @@ def _find(name: str) -> "Any":  # noqa: ANN401 - as above
         context = import_module("holdfast.context")._default_context  # noqa: SLF001
         if hasattr(context, name):
             return getattr(context, name)
-        if name in _error_names():
+        if not name.islower() and name in _error_names():  # a module's name need not import all errors
             return getattr(import_module("holdfast.errors"), name)
         found = _module(name) or getattr(import_module("multiprocessing"), name, None)  # such as SUBWARNING
         if found is not None:

@@ -272,6 +272,8 @@ class Queue(_Slot):
     def _get_now(self, copy: bool = True, /) -> Any: ...
     def _is_closed(self) -> bool: ...
     def _shut(self, at_once: bool, /) -> int: ...
+    def _holders(self) -> tuple[int, int]:
+        """Pids of those who are inside the readers' and the writers' side, 0 for nobody."""
     def _counts(self) -> tuple[int, int, int, int, bool]: ...
     def _task_done(self) -> None: ...
     def _join(self, timeout: float | None = None, /) -> bool: ...
@@ -312,6 +314,12 @@ def _run_batch(
 
     Ends at the last one, when a result could not be noted, or when the results have waited long enough to be sent;
     false in the last two cases. Raises: what a task raised, after the results of those before it are appended.
+    """
+
+def _append(fd: int, path: bytes, line: bytes, inode: int, device: int, limit: int, intent: int, /) -> bool:
+    """Appends a line to a log file, with its lock held; ``intent`` is the address of three words that writers share.
+
+    False if more than a write is needed (see ``_logfile``); nothing of the line is in the file then. ``limit``: bytes.
     """
 
 def release_cache() -> None:

@@ -17,6 +17,7 @@ import os
 import sys
 from collections import OrderedDict
 from contextlib import suppress
+from functools import cache
 from time import monotonic
 from weakref import WeakValueDictionary
 
@@ -62,8 +63,14 @@ class Line:
             mark: What was seen last of the thing, for those that need it.
         """
         if not self._ticket:
-            self._ticket = _core.watch(self._desk.number, self._object, self._operation, mark)
+            try:
+                self._ticket = _core.watch(self._desk.number, self._object, self._operation, mark)
+            except BaseException:
+                self._desk.tidy_soon()
+                raise
             self._desk.tickets[self._ticket] = self
+        elif not self._places:
+            self._answer()  # the helper may have told of it when nobody was here
         self._places[place] = None
         self._object._tasks(True)
 
@@ -79,7 +86,7 @@ class Line:
         self._object._tasks(False)
         self._took |= took
         if not self._places:
-            self._close()
+            self._desk.tidy_soon()
         elif took and not more:
             self._answer()
         elif place.woken or took:
@@ -90,14 +97,14 @@ class Line:
         for _ in self._places:
             self._object._tasks(False)
 
-    def _close(self) -> None:
-        desk = self._desk
-        del desk.lines[self._key]
-        if self._ticket:
-            del desk.tickets[self._ticket]
-            _core.unwatch(self._ticket)
-        if not desk.lines:
-            desk.close()
+    def close_if_empty(self) -> None:
+        """Nobody came meanwhile: the helper need not watch any more."""
+        if not self._places:
+            desk = self._desk
+            del desk.lines[self._key]
+            if self._ticket:
+                del desk.tickets[self._ticket]
+                _core.unwatch(self._ticket)
 
     def _answer(self, mark: int = 0) -> None:
         if self._told:
@@ -111,7 +118,9 @@ class Line:
 
     def wake_first(self) -> None:
         """Tells the longest-waiting task to try."""
-        next(iter(self._places)).wake()
+        for place in self._places:
+            place.wake()
+            break
 
     def news(self) -> None:
         """The helper saw that it could be had."""
@@ -163,7 +172,7 @@ class Signal(Line):
         del self._places[place]
         self._object._tasks(False)
         if not self._places:
-            self._close()
+            self._desk.tidy_soon()
 
 
 class Place:
@@ -208,7 +217,7 @@ class Desk:
         self.number, self.fd = _core.open_desk()
         self.lines: dict[tuple[int, ...], Line] = {}
         self.tickets: dict[int, Line] = {}
-        self.closed = False
+        self.closed = self._untidy = False
 
     def __del__(self) -> None:  # the loop went away with tasks still waiting
         if not getattr(self, "closed", True):
@@ -238,6 +247,20 @@ class Desk:
             if line is not None:
                 line.news()
 
+    def tidy_soon(self) -> None:
+        """Somebody has left an empty line: closes it after the step of that task, unless another one comes."""
+        if not self._untidy:
+            self._untidy = True
+            self.call_soon(self.tidy)
+
+    def tidy(self) -> None:
+        """Closes empty lines, and the desk if there is no other."""
+        self._untidy = False
+        for line in list(self.lines.values()):
+            line.close_if_empty()
+        if not self.lines and not self.closed:
+            self.close()
+
     def close(self) -> None:
         """Nobody waits here any more."""
         self.closed = True
@@ -249,45 +272,115 @@ class Desk:
         key: int
 
         def stop(self) -> None: ...
+        def call_soon(self, what: Callable[[], None]) -> None: ...
         def new_sleep(self) -> Any: ...
         def wake(self, sleep: Any) -> None: ...
-        async def sleep(self, sleep: Any, until: float | None) -> bool: ...
+        def sleep(self, sleep: Any, until: float | None) -> Awaitable[bool]: ...
 
 
 class AsyncioDesk(Desk):
-    """The desk of an asyncio loop."""
+    """The desk of an asyncio loop.
+
+    Tasks for which there is news are resumed by the callback that read it: by way of the loop's list of callbacks it
+    would take another round of the loop, a good part of the time from a put to the task that gets the item.
+    """
 
     def __init__(self, loop: "Any") -> None:
         """Lets the loop watch the descriptor."""
         super().__init__()
         self.loop, self.key = loop, id(loop)
+        self._new_sleep, self._current_task = _resumable()
+        self._told: list[Any] | None = None  # sleeps that end, while news is read
+        self._resuming = self._left_empty = False
         loop.add_reader(self.fd, self.news)
+
+    def news(self) -> None:
+        """Reads what the helper left, and resumes the tasks for which it is."""
+        if self._current_task(self.loop) is not None:  # a loop run inside a task: tasks cannot be resumed from here
+            super().news()
+            return
+        told = self._told = []
+        self._resuming = True
+        try:
+            Desk.news(self)
+            self._told = None
+            for sleep in told:
+                if not sleep.done():
+                    sleep.resume()
+        finally:
+            self._told, self._resuming = None, False
+            for sleep in told:
+                self.wake(sleep)  # if one before it has ended the loop
+            if self._left_empty:
+                self._left_empty = False
+                self.tidy()
+
+    def tidy_soon(self) -> None:
+        """As for any desk; after the tasks have been resumed, if they are being."""
+        if self._resuming:
+            self._left_empty = True
+        else:
+            super().tidy_soon()
 
     def stop(self) -> None:
         """Lets the loop forget the descriptor."""
         with suppress(RuntimeError):  # the loop is closed
             self.loop.remove_reader(self.fd)
 
+    def call_soon(self, what: "Callable[[], None]") -> None:
+        """Calls something after the running step."""
+        try:
+            self.loop.call_soon(what)
+        except RuntimeError:  # the loop is closed: a task is being thrown away
+            what()
+
     def new_sleep(self) -> "Any":
         """A future."""
-        return self.loop.create_future()
+        return self._new_sleep(loop=self.loop)
 
     def wake(self, sleep: "Any") -> None:
         """Ends a sleep."""
-        if not sleep.done():
+        if self._told is not None:
+            self._told.append(sleep)
+        elif not sleep.done():
             sleep.set_result(True)
 
-    async def sleep(self, sleep: "Any", until: float | None) -> bool:
+    def sleep(self, sleep: "Any", until: float | None) -> "Awaitable[bool]":
         """Sleeps until woken; False if the deadline, in seconds, passed first."""
-        if until is None:
-            await sleep
-            return True
+        return sleep if until is None else self._sleep_until(sleep, until)
+
+    async def _sleep_until(self, sleep: "Any", until: float) -> bool:
         timer = self.loop.call_later(max(0.0, until - monotonic()), _expire, sleep)
         try:
             in_time: bool = await sleep
         finally:
             timer.cancel()
         return in_time
+
+
+@cache
+def _resumable() -> "tuple[Any, Any]":
+    """The class of an asyncio task's sleeps, and asyncio's function for the running task."""
+    asyncio = sys.modules["asyncio"]
+
+    class Sleep(asyncio.Future):  # type: ignore[misc,name-defined]
+        """A future whose task can be resumed at once, by a caller that is in no task."""
+
+        _task: "Any" = None
+
+        def add_done_callback(self, function: "Any", *, context: "Any" = None) -> None:
+            """Notes how the task that awaits it is resumed."""
+            super().add_done_callback(function, context=context)
+            self._task = function, context
+
+        def resume(self) -> None:
+            """Ends the sleep and runs the next step of the task."""
+            function, context = self._task
+            self.remove_done_callback(function)
+            self.set_result(True)
+            context.run(function, self)
+
+    return Sleep, asyncio.current_task
 
 
 def _expire(future: "Any") -> None:
@@ -315,6 +408,13 @@ class TrioDesk(Desk):
         with suppress(RuntimeError):  # the run is over
             self.trio.lowlevel.notify_closing(self.fd)
 
+    def call_soon(self, what: "Callable[[], None]") -> None:
+        """Calls something after the running step."""
+        try:
+            self.token.run_sync_soon(what)
+        except self.trio.RunFinishedError:
+            what()
+
     def new_sleep(self) -> "Any":
         """An event."""
         return self.trio.Event()
@@ -328,11 +428,9 @@ class TrioDesk(Desk):
         if until is None:
             await sleep.wait()
             return True
-        in_time = False
-        with self.trio.move_on_after(max(0.0, until - monotonic())):
+        with self.trio.move_on_after(max(0.0, until - monotonic())) as scope:
             await sleep.wait()
-            in_time = True
-        return in_time
+        return not scope.cancelled_caught
 
 
 _desks: "WeakValueDictionary[int, Desk]" = WeakValueDictionary()
@@ -349,7 +447,14 @@ def _after_fork() -> None:
 def _trio() -> "Any":
     """trio, if the caller is one of its tasks."""
     trio = sys.modules.get("trio")
-    return trio if trio is not None and trio.lowlevel.in_trio_task() else None
+    if trio is None:
+        return None
+    asyncio = sys.modules.get("asyncio")
+    # A task of asyncio first: it may run in the forked child of a trio task. (trio as a guest of asyncio runs outside
+    # asyncio's tasks.)
+    if asyncio is not None and asyncio._get_running_loop() is not None and asyncio.current_task() is not None:
+        return None
+    return trio if trio.lowlevel.in_trio_task() else None
 
 
 def here() -> Desk:

@@ -146,8 +146,8 @@ takes one at a time and raises that exception itself.
 after it had taken some and before it called `task_done()` for them, so this would never come true. The message names
 the process (`pids`) and how many tasks it had (`tasks`).
 
-**What became of the rest.** The other items were or will be processed as usual; `join()` can be called again and says so
-again. What a process had taken before it died is not in the queue any more.
+**What became of the rest.** The other items were or will be processed as usual; `join()` can be called again and says
+so again. What a process had taken before it died is not in the queue any more.
 
 **What to do.** Find out why the process died. To have work done again, put it again; if it must not be lost, let the
 consumer note what it has begun, or use a pool, which knows what each worker does.
@@ -281,6 +281,61 @@ code is 2.
 
 **What to do.** `holdfast -h` shows the verbs, `holdfast VERB -h` the options of one. Options of the program to be run
 stand behind its name: `holdfast run script.py --its-option`.
+
+# HF801: log lines are lost because their file cannot be written
+
+**What happened.** A `holdfast.logs.FileHandler` could not write to its file; the message has the system's reason,
+mostly a full disk. It is said once, not for every line; when lines can be written again, that is said with their
+number.
+
+**What became of the rest.** Nothing of a lost line is in the file, and no other line is harmed. The program goes on.
+
+**What to do.** Make room (`df -h` of the file's folder), or rights, or the folder. Nothing has to be restarted.
+
+# HF802: a log file cannot be rotated
+
+**What happened.** It is time for a new log file, but the old one cannot be renamed, or an old one not be removed:
+mostly the folder cannot be written by this user. Lines still go to the old file, which grows beyond its limit.
+
+**What to do.** Give the user that writes the log the right to write into its folder.
+
+# HF803: the home of a log has gone
+
+**What happened.** After `holdfast.logs.setup()` one process, the home, has the handlers, and all others send their
+records there. It has died or ended, and this process still runs and logs.
+
+**What became of the rest.** What was under way is printed by whichever process notices first; each process prints its
+own records on standard error from now on. A program that joined by the log's name goes back to handlers of its own.
+What the home had taken and not handled when it was killed is lost: at most 256 records.
+
+**What to do.** Let the home outlive the others: call `setup()` in the process that joins them. Children that are to
+end with their parent are daemons (`daemon=True`).
+
+# HF804: records were dropped
+
+**What happened.** The log was set up with `on_full="drop"`, its handlers were slower than the processes that log, and
+the queue was full. The message has the number; `log.dropped` has the sum.
+
+**What to do.** Log less, take a faster handler, a larger `maxsize`, or `on_full="block"`, which makes processes wait
+instead.
+
+# HF805: the server of a manager has gone
+
+**What happened.** A proxy or a manager talked to a manager's server that has died, was shut down, or never was at that
+address. All that its proxies stand for (dictionaries, lists, namespaces ...) is lost with it. Primitives and queues
+that the manager handed out are not: they need no server.
+
+**What to do.** Find out what ended the server: a killed one leaves no message of its own. Keep what must not be lost
+elsewhere. For code written for `multiprocessing`: the error is also an `EOFError`, `BrokenPipeError`,
+`ConnectionRefusedError`, `ConnectionResetError` and `FileNotFoundError`.
+
+# HF806: a manager's key was refused
+
+**What happened.** The two sides of a connection have different keys. Nothing was sent but the challenge, which neither
+key leaks.
+
+**What to do.** Give both sides the same `authkey=`. Its default, `current_process().authkey`, is random for each
+program and inherited by its children, so programs that are not related need one of their own.
 """
 
 

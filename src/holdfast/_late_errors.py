@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 from concurrent.futures import BrokenExecutor
+from multiprocessing import AuthenticationError
 from multiprocessing import TimeoutError as MultiprocessingTimeout
 
 from holdfast.errors import HoldfastError
@@ -43,3 +44,29 @@ class ShutDown(HoldfastError, getattr(queue, "ShutDown", Exception)):  # type: i
 
     __module__ = "holdfast.errors"
     code = "HF201"
+
+
+class ManagerGone(
+    HoldfastError,
+    ConnectionRefusedError,
+    ConnectionResetError,
+    BrokenPipeError,
+    FileNotFoundError,
+    EOFError,
+):
+    """The server of a manager has ended, or is not there: what its proxies stand for is lost.
+
+    The standard library raises any of the base classes for that, depending on the moment.
+    """
+
+    __module__ = "holdfast.errors"
+    code = "HF805"
+    address: object = None
+
+
+class KeyRefused(HoldfastError, AuthenticationError):
+    """The two sides of a connection to a manager have different keys (``authkey``)."""
+
+    __module__ = "holdfast.errors"
+    code = "HF806"
+    address: object = None

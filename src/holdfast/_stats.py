@@ -3,6 +3,7 @@
 from collections import namedtuple
 
 TYPE_CHECKING = False
+_JOINABLE = 8  # see rust/holdfast-core/src/arena/layout.rs
 
 if TYPE_CHECKING:
     from typing import Any, NamedTuple
@@ -102,7 +103,7 @@ def queue_stats_of(info: "dict[str, Any]", counts: "tuple[int, int, int, int, bo
         size=put - got,
         put=put,
         got=got,
-        unfinished=unfinished,
+        unfinished=unfinished if info["flags"] & _JOINABLE else 0,
         block_bytes=block_bytes,
         is_shut_down=is_shut_down,
         waiters=tuple(Holder(*who) for who in info["waiters"]),

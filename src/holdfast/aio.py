@@ -58,11 +58,7 @@ async def turn(
     line = desk.line(shared, operation, Line)
     place = Place(desk, attempt)
     got: Any = None
-    try:
-        line.enter(place, 0)
-    except BaseException:
-        _abandon(line)
-        raise
+    line.enter(place, 0)
     try:
         while True:
             in_time = await place.sleep(end)
@@ -93,11 +89,7 @@ async def signal(
     desk = here()
     line = desk.line(shared, operation, Signal, *more)
     place = Place(desk, check)
-    try:
-        line.enter(place, mark)
-    except BaseException:
-        _abandon(line)
-        raise
+    line.enter(place, mark)
     try:
         while True:
             in_time = await place.sleep(end)
@@ -109,12 +101,6 @@ async def signal(
             line.news()
     finally:
         line.leave(place, took=False, more=False)
-
-
-def _abandon(line: Line) -> None:
-    """Nobody could be put in line: nothing is left of it."""
-    if not line._places and not line._ticket:
-        line._close()
 
 
 def released(shared: "Any", operation: int = TAKE) -> None:
@@ -174,7 +160,7 @@ async def acquire_rlock(lock: "Any", timeout: float | None = None) -> bool:
             )
             raise NotOwner(message)
         if owner() is task:
-            return lock.acquire(False)
+            return bool(lock.acquire(False))
 
     def attempt() -> bool:
         return bool(not lock._is_mine() and lock._attempt() and _own(lock, task))
@@ -368,7 +354,15 @@ async def wait_condition(condition: "Any", timeout: float | None = None) -> bool
 
 
 async def wait_barrier(barrier: "Any", timeout: float | None = None) -> int:
-    """Arrives at a barrier and waits for the others; what :meth:`Barrier.wait` makes its answer of."""
+    """Arrives at a barrier and waits for the others.
+
+    Args:
+        barrier: The barrier.
+        timeout: In seconds; None waits for ever.
+
+    Returns:
+        The party's index, or one of the negative marks of ``_core.Barrier``.
+    """
     end = _end(timeout)
     shared: _core.Barrier = barrier._shared
     while True:

@@ -7,7 +7,7 @@ boarding (`board`)::
     parent                                      child
     Popen(process)                              spawn.spawn_main / forkserver._serve_one
       outcome file, lifeline                      unpickles the preparation data
-      preparation data: name = BoardingPass ──▶     board(): lifeline, arena, install(), outcome
+      preparation data: name = BoardingPass ──▶     board(): lifeline, arena, install(), outcome, log
       the process object                          imports the main module, unpickles the process object
                                                   process._bootstrap() ─▶ live() ─▶ run()
 
@@ -47,6 +47,7 @@ class _Launch(threading.local):
 
     outcome: outcome.Outcome | None = None
     dies_with_parent: bool = False
+    starting: bool = False  # a Popen is at work: it wakes afterwards what rests during a fork
 
 
 launch = _Launch()
@@ -79,7 +80,9 @@ class _Board:
         arena = None if core is None or name is None else (core.directory(), name)
         reader = reduction.DupFd(lifeline.reader()) if self.dies_with_parent else None
         report = reduction.DupFd(self.outcome.fd) if self.outcome is not None else None
-        return board, (self.name, family.descent(), arena, reader, report, self.installed)
+        logs = sys.modules.get("holdfast.logs")
+        log = None if logs is None else logs.boarding_pass()
+        return board, (self.name, family.descent(), arena, reader, report, self.installed, log)
 
 
 class BoardingPass(str):
@@ -121,6 +124,7 @@ def board(
     reader: _Handle | None,
     report: _Handle | None,
     installed: bool,
+    log: tuple[Any, ...] | None,
 ) -> str:
     """Become a member of the program that started this process.
 
@@ -131,6 +135,7 @@ def board(
         reader: the parent's lifeline, if this process dies with it.
         report: the file that takes the outcome, if anybody may ask for it.
         installed: whether holdfast stands behind ``multiprocessing`` in the parent.
+        log: how to join the parent's log, if it has one.
 
     Returns:
         The name.
@@ -153,6 +158,10 @@ def board(
         from holdfast.install import install  # noqa: PLC0415 - as above
 
         install()
+    if log is not None:
+        from holdfast import logs  # noqa: PLC0415 - as above
+
+        logs.board(log)
     return name
 
 
@@ -168,7 +177,7 @@ def live(process: BaseProcess, bootstrap: Callable[[int | None], int], parent_se
         The exit code.
     """
     report, dies = launch.outcome, launch.dies_with_parent
-    launch.outcome, launch.dies_with_parent = None, False
+    launch.outcome, launch.dies_with_parent, launch.starting = None, False, False
     lifeline.settle(dies_with_parent=dies)
     outcome.take_over(report)
     core = sys.modules.get("holdfast._core")
@@ -193,6 +202,9 @@ def _observed(process: BaseProcess, report: outcome.Outcome | None) -> Callable[
             attributes["run"] = earlier
         if _EXITS_LATE and "holdfast._core" in sys.modules:
             util.Finalize(None, mark_exiting, exitpriority=MARK_PRIORITY)
+        logs = sys.modules.get("holdfast.logs")
+        if logs is not None:
+            logs.settle()
         try:
             value = original()
             if report is not None:

@@ -3,7 +3,8 @@
 A message begins with its code, ``[HF101] ...``, and ``holdfast explain HF101`` prints the page of that code.
 Each class also derives from the nearest standard one, so that code written for ``multiprocessing`` catches it.
 
-Codes: HF1xx locks, HF2xx queues, HF3xx processes and pools, HF4xx pickling, HF5xx start-up and the machine.
+Codes: HF1xx locks, HF2xx queues, HF3xx processes and pools, HF4xx pickling, HF5xx start-up and the machine,
+HF8xx logs and managers.
 One code may have an error and a warning (HF101): the same event, and the caller's choice how to hear of it.
 
 ``WorkerDied``, ``ResultTimeout`` and ``ShutDown`` need ``concurrent.futures``, ``multiprocessing`` and ``queue``, which
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from types import FrameType
 
-    from holdfast._late_errors import InitializerFailed, ResultTimeout, ShutDown, WorkerDied
+    from holdfast._late_errors import InitializerFailed, KeyRefused, ManagerGone, ResultTimeout, ShutDown, WorkerDied
 
     CODES: dict[str, type[HoldfastError | HoldfastWarning]]
 
@@ -44,17 +45,23 @@ __all__ = [
     "HoldfastWarning",
     "InitializerFailed",
     "ItemsBroken",
+    "KeyRefused",
     "LayoutMismatch",
+    "LinesLostWarning",
+    "LogHomeGoneWarning",
     "LostUpdate",
+    "ManagerGone",
     "NameClash",
     "NotHeld",
     "NotOwner",
     "OwnerDied",
     "OwnerDiedWarning",
     "QueueClosed",
+    "RecordsDroppedWarning",
     "RemoteError",
     "ResultLost",
     "ResultTimeout",
+    "RotationFailedWarning",
     "ShutDown",
     "TaskTimeout",
     "TasksDropped",
@@ -329,11 +336,39 @@ class BadCommand(HoldfastError, ValueError):
     code = "HF508"
 
 
+# HF8xx: logs and managers (ManagerGone HF805 and KeyRefused HF806 stand in _late_errors). The warnings are lines on
+# standard error or in the log: a process that logs is not to be interrupted by them.
+
+
+class LinesLostWarning(HoldfastWarning, RuntimeWarning):
+    """A log file cannot be written, and lines are lost until it can."""
+
+    code = "HF801"
+
+
+class RotationFailedWarning(HoldfastWarning, RuntimeWarning):
+    """A log file cannot be rotated, and grows on."""
+
+    code = "HF802"
+
+
+class LogHomeGoneWarning(HoldfastWarning, RuntimeWarning):
+    """The process whose handlers got all records has ended; the others print theirs themselves."""
+
+    code = "HF803"
+
+
+class RecordsDroppedWarning(HoldfastWarning, RuntimeWarning):
+    """Records were dropped, because the handlers were slower than what logged, and the log was set up to drop."""
+
+    code = "HF804"
+
+
 # What exists without the late modules, so that the way of a common error imports nothing.
 _EARLY = [c for c in list(globals().values()) if isinstance(c, type) and issubclass(c, _Coded) and c.code]
 _WARNINGS: dict[str, type[HoldfastWarning]] = {c.code: c for c in _EARLY if issubclass(c, HoldfastWarning)}
 _ERRORS: dict[str, type[HoldfastError]] = {c.code: c for c in _EARLY if issubclass(c, HoldfastError)}
-_LATE = ("InitializerFailed", "WorkerDied", "ResultTimeout", "ShutDown")
+_LATE = ("InitializerFailed", "WorkerDied", "ResultTimeout", "ShutDown", "ManagerGone", "KeyRefused")
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - classes and a table

@@ -3,21 +3,83 @@
 A lock of the standard library's manager is an object in the server, and every use a message to it. holdfast's
 primitives travel anywhere by themselves, so a manager that this program started hands out the plain ones: no round
 trip, and they do not end with the server. A manager only connected to may be on another machine; it keeps its own.
+
+Everything else is a proxy as ever, and talks to its server over a connection that says in plain words when the server
+is gone, or has another key (`_ToServer`). Servers and clients of the standard library understand each other with ours.
 """
 
 from __future__ import annotations
 
 import os
+from multiprocessing import AuthenticationError
+from multiprocessing import connection as _connection
 from multiprocessing import managers as _std
 from multiprocessing.managers import BaseManager, BaseProxy, Namespace, Token, dispatch  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any
 
-from holdfast import shared_memory
+from holdfast import errors, shared_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 __all__ = ["PRIMITIVES", "BaseManager", "BaseProxy", "Namespace", "SharedMemoryManager", "SyncManager", "Token"]
+
+
+class _ToServer(_connection.Connection):
+    """A connection to a manager's server: whose end is not an end of data, but the loss of what the server had."""
+
+    address: object = None
+
+    def send(self, obj: Any) -> None:  # noqa: ANN401 - any object
+        """Send an object.
+
+        Raises:
+            ManagerGone: there is no server any more.
+        """
+        try:
+            super().send(obj)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise _gone(self.address, error) from None
+
+    def recv(self) -> Any:  # noqa: ANN401 - as above
+        """Receive an object.
+
+        Raises:
+            ManagerGone: there is no server any more.
+        """
+        try:
+            return super().recv()
+        except (EOFError, ConnectionResetError) as error:
+            raise _gone(self.address, error) from None
+
+
+def _gone(address: object, error: BaseException) -> BaseException:
+    how = str(error) or "it closed the connection"
+    return errors.make("HF805", f"the manager's server at {address!r} is gone: {how}", address=address)
+
+
+def _connect(address: Any, family: str | None = None, authkey: bytes | None = None) -> _ToServer:  # noqa: ANN401
+    """What the standard library's managers and proxies call to reach their server.
+
+    Raises:
+        ManagerGone: there is no server at this address.
+        KeyRefused: it has another key.
+    """
+    try:
+        plain: Any = _connection.Client(address, family=family, authkey=authkey)
+    except AuthenticationError as error:
+        message = f"the manager's server at {address!r} has another authkey: {error}"
+        raise errors.KeyRefused(message, address=address) from None
+    except (ConnectionRefusedError, ConnectionResetError, BrokenPipeError, FileNotFoundError, EOFError) as error:
+        raise _gone(address, error) from None
+    made = _ToServer(plain._handle, plain.readable, plain.writable)  # noqa: SLF001 - the descriptor moves over
+    plain._handle = None  # noqa: SLF001 - it belongs to the new object now
+    made.address = address
+    return made
+
+
+# Where the standard library's managers and proxies look up how to connect. (XML-RPC stays as it is.)
+_std.listener_client["pickle"] = (_connection.Listener, _connect)  # type: ignore[attr-defined]
 
 
 def _handed_out(kind: str, ours: str = "") -> Callable[..., Any]:

@@ -24,6 +24,7 @@ __all__ = ["Pipe", "PipeConnection"]
 
 # Fewer bytes than this are as fast through the pipe; and so many may be under way outside of it.
 _LEAST_BYTES, _MOST_BYTES = 64 << 10, 64 << 20
+_FULL = "HF501"
 _PARCEL = _core.kinds().index("Parcel")
 
 
@@ -52,18 +53,23 @@ class PipeConnection(_std.Connection):
 
         Raises:
             OSError: The connection is closed or read-only, or the other end is gone.
-            ArenaFull: No shared memory for a big message.
         """
-        packed = self._pack(obj)
-        self.send_bytes(packed if isinstance(packed, bytes) else reduction.ForkingPickler.dumps(packed))
+        self.send_bytes(self._pickled(obj))
 
-    def _pack(self, obj: Any) -> Any:  # noqa: ANN401 - a pickle, or something to be pickled
+    def _pickled(self, obj: Any) -> Any:  # noqa: ANN401 - as above
+        """The pickle of an object, or of a word where it lies."""
+        dumps = reduction.ForkingPickler.dumps
         if self.closed or not self.writable or self._parcel is None:
-            return obj  # sending says what is wrong
-        packed = self._parcel._pack(obj, _LEAST_BYTES, _MOST_BYTES)  # noqa: SLF001 - the core's half of this class
-        if packed is None:
-            return obj
-        return _Packed(packed) if isinstance(packed, tuple) else packed
+            return dumps(obj)  # sending says what is wrong
+        try:
+            packed = self._parcel._pack(obj, _LEAST_BYTES, _MOST_BYTES)  # noqa: SLF001 - the core's half of this class
+        except OSError as error:
+            if getattr(error, "code", "") != _FULL:
+                raise
+            packed = None  # the pipe itself needs no shared memory
+        if isinstance(packed, bytes):  # a pickle already
+            return packed
+        return dumps(obj if packed is None else _Packed(packed))
 
 
 def Pipe(duplex: bool = True) -> tuple[PipeConnection, PipeConnection]:  # noqa: N802 - the standard library's name

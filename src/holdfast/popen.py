@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from contextlib import suppress
 from multiprocessing import popen_fork
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,7 @@ class Reporting(popen_fork.Popen):
             self._outcome = Outcome()
         launch.outcome = self._outcome
         launch.dies_with_parent = _dies_with_parent(process_obj)
+        launch.starting = True
         try:
             if launch.dies_with_parent:
                 lifeline.reader()
@@ -61,7 +63,10 @@ class Reporting(popen_fork.Popen):
             _raise_if_no_room(error, process_obj.name)
             raise
         finally:
-            launch.outcome, launch.dies_with_parent = None, False
+            launch.outcome, launch.dies_with_parent, launch.starting = None, False, False
+            log = sys.modules.get("holdfast._logends")
+            if log is not None:
+                log.after_fork()
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """The exit code, or None while the process runs."""

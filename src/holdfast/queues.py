@@ -11,6 +11,9 @@ killed at any moment leaves the queue in order. Times are seconds. The standard 
 and executors are built on, are ``multiprocessing.queues``.
 """
 
+import sys
+import types
+
 from holdfast import _core
 from holdfast._awaitable import AsyncQueue
 from holdfast.synchronize import _KIND, _checked, _same, _Shared
@@ -33,8 +36,17 @@ class _Ring(AsyncQueue, _Shared, _core.Queue):
     """What all queues have in common."""
 
     __slots__ = ("__weakref__",)
+    __class_getitem__ = classmethod(types.GenericAlias)  # type: ignore[var-annotated]
     _free = "open"
     _extra = 0
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> "Any":
+        """Its class; once `install` is in force, what ``isinstance`` of the standard library's classes asks for."""
+        installer, std = sys.modules.get("holdfast.install"), sys.modules.get("multiprocessing.queues")
+        if installer is None or std is None or not installer.is_installed():
+            return type(self)
+        return getattr(std, type(self).__name__, type(self))
 
     @classmethod
     def _new(cls, maxsize: int, name: str | None) -> "Self":

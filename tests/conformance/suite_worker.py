@@ -42,7 +42,7 @@ def suite_modules() -> list[str]:
             names.extend(
                 f"{own}.{found.name}" for found in pkgutil.iter_modules(paths) if found.name.startswith("test_")
             )
-    return [*names, "test.test_multiprocessing_main_handling", *executor_modules()]
+    return [*names, "test.test_multiprocessing_main_handling", "test.test_logging", *executor_modules()]
 
 
 def executor_modules() -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from asleep import Caller, sleeps, until_asleep
-from support import eventually, run_code, running
+from support import METHODS, eventually, run_code, run_script, running
 from test_bad_days import can_mount, mounted
 
 import holdfast
@@ -310,6 +310,30 @@ def test_queue_handle_of_an_ended_program_is_a_clear_error(home: dict[str, str])
     assert exit_code == 0, err
     with pytest.raises(holdfast.errors.HoldfastError, match=r"HF(401|104)"):
         pickle.loads(bytes.fromhex(out)).put(1)
+
+
+CHILD_PUTS = """
+import sys, holdfast
+def put(box):
+    box.put(bytes(1_000_000))
+if __name__ == "__main__":
+    box = holdfast.Queue()
+    child = holdfast.get_context(sys.argv[1]).Process(target=put, args=(box,))
+    child.start()
+    child.join()
+"""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_queue_big_item_put_by_a_child_and_never_got_leaves_no_file(
+    method: str, home: dict[str, str], tmp_path: Path
+) -> None:
+    """The program itself has never touched the memory that its child made."""
+    (tmp_path / "program.py").write_text(CHILD_PUTS)
+    code, out, err = run_script([sys.executable, str(tmp_path / "program.py"), method], home)
+    assert (code, out, err) == (0, "", "")
+    assert run_code("import holdfast; holdfast.Lock()", environment=home)[0] == 0
+    assert list((tmp_path / "arenas").iterdir()) == []
 
 
 def put_and_end(box: Any, conn: Any) -> None:

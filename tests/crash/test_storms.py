@@ -10,7 +10,7 @@ import pytest
 from support import run_code, run_script
 
 CI = Path(__file__).resolve().parents[2] / "ci"
-MODES = ["lock", "rlock", "semaphore", "rwlock", "condition", "event"]
+MODES = ["lock", "loop", "rlock", "semaphore", "rwlock", "condition", "event"]
 
 CONTROL = """
 import json, sys, warnings

@@ -7,7 +7,7 @@ import threading
 
 import anyio
 import pytest
-from aio_support import in_line, run  # noqa: F401 - a fixture
+from aio_support import in_a_thread, in_line
 from anyio.lowlevel import checkpoint
 
 import holdfast
@@ -26,7 +26,7 @@ def test_async_lock_free_taken_and_given_back(run, kind):
         lock = make(kind)
         async with lock as answer:
             assert answer is True
-            assert await anyio.to_thread.run_sync(lock.acquire, False) is False
+            assert in_a_thread(lock.acquire, False) is False
         assert await lock.acquire_async() is True
         lock.release()
         assert lock.acquire(False)
@@ -69,11 +69,10 @@ def test_async_lock_held_by_a_task_others_wait_in_order(run, kind):
                 await checkpoint()
                 order.append(inside.pop())
 
-        async with anyio.create_task_group() as group:
-            async with lock:
-                for number in range(50):
-                    group.start_soon(worker, number)
-                    await in_line(getattr(lock, "_lock", lock), number + 1)
+        async with anyio.create_task_group() as group, lock:
+            for number in range(50):
+                group.start_soon(worker, number)
+                await in_line(getattr(lock, "_lock", lock), number + 1)
         assert order == list(range(50))
 
     run(main)
@@ -106,16 +105,15 @@ def test_async_lock_released_by_a_plain_release_of_another_thread_wakes_the_task
 def test_async_lock_timeout_passes_returns_false_and_leaves_nothing(run, kind):
     async def main():
         lock = make(kind)
-        async with anyio.create_task_group() as group:
-            async with lock:
-                found = []
+        async with anyio.create_task_group() as group, lock:
+            found = []
 
-                async def late():
-                    found.extend([await lock.acquire_async(timeout=0.02), await lock.acquire_async(timeout=0)])
+            async def late():
+                found.extend([await lock.acquire_async(timeout=0.02), await lock.acquire_async(timeout=0)])
 
-                group.start_soon(late)
-                while len(found) < 2:
-                    await anyio.sleep(0.005)
+            group.start_soon(late)
+            while len(found) < 2:
+                await anyio.sleep(0.005)
         assert found == [False, False]
         async with lock:
             pass
@@ -162,14 +160,13 @@ def test_async_rlock_task_takes_it_again_other_task_waits(run):
             async with lock:
                 order.append("other")
 
-        async with anyio.create_task_group() as group:
+        async with anyio.create_task_group() as group, lock:
+            group.start_soon(other)
+            await in_line(lock)
             async with lock:
-                group.start_soon(other)
-                await in_line(lock)
-                async with lock:
-                    order.append("again")
-                await checkpoint()
-                order.append("still")
+                order.append("again")
+            await checkpoint()
+            order.append("still")
         assert order == ["again", "still", "other"]
 
     run(main)
@@ -258,11 +255,10 @@ def test_async_lock_place_taken_is_the_users_line(run):
             async with lock:
                 assert __file__ in lock.stats().where
 
-        async with anyio.create_task_group() as group:
-            async with lock:
-                assert __file__ in lock.stats().where
-                group.start_soon(waiter)
-                await in_line(lock)
+        async with anyio.create_task_group() as group, lock:
+            assert __file__ in lock.stats().where
+            group.start_soon(waiter)
+            await in_line(lock)
 
     run(main)
 

@@ -153,3 +153,21 @@ def test_explain_without_one_known_code_is_misuse(words):
     ended = holdfast("explain", *words)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("holdfast: [HF508] ")
+
+
+@pytest.mark.parametrize(("what", "names"), [("locks", "holdfast.Lock"), ("queues", "holdfast.Queue")])
+def test_bench_one_round_has_ours_and_the_standard_ones(what, names):
+    done = subprocess.run(
+        [sys.executable, "-m", "holdfast", "bench", what, "--rounds", "1", "--json"], capture_output=True, check=True
+    )
+    found = json.loads(done.stdout)
+    assert {names, names.replace("holdfast", "multiprocessing")} <= {row["name"] for row in found["rows"]}
+    assert all(row["figure"] > 0 for row in found["rows"])
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize("words", [[], ["threads"], ["locks", "--rounds"], ["locks", "--rounds", "0"]])
+def test_bench_not_understood_is_misuse(words):
+    done = subprocess.run([sys.executable, "-m", "holdfast", "bench", *words], capture_output=True, check=False)
+    assert done.returncode == 2
+    assert b"[HF508]" in done.stderr

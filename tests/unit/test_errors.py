@@ -52,6 +52,12 @@ BASES = {
     "ForkWithThreadsWarning": ("HF506", RuntimeWarning),
     "UnsupportedPlatform": ("HF507", ImportError),
     "BadCommand": ("HF508", ValueError),
+    "LinesLostWarning": ("HF801", RuntimeWarning),
+    "RotationFailedWarning": ("HF802", RuntimeWarning),
+    "LogHomeGoneWarning": ("HF803", RuntimeWarning),
+    "RecordsDroppedWarning": ("HF804", RuntimeWarning),
+    "ManagerGone": ("HF805", EOFError),
+    "KeyRefused": ("HF806", multiprocessing.AuthenticationError),
 }
 
 
@@ -111,7 +117,7 @@ def test_codes_every_code_prefers_the_error():
     assert list(errors.CODES) == sorted(errors.CODES)
     assert errors.CODES["HF101"] is errors.OwnerDied
     assert errors.CODES["HF108"] is errors.ForkedReleaseWarning
-    assert all(re.fullmatch(r"HF[1-7]\d\d", code) for code in errors.CODES)
+    assert all(re.fullmatch(r"HF[1-8]\d\d", code) for code in errors.CODES)
 
 
 def test_make_known_code_builds_with_fields():

@@ -227,3 +227,27 @@ def test_import_is_lazy():
     assert (
         subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "False\n"
     )
+
+
+INSTANCES = """
+import multiprocessing as mp, holdfast
+from multiprocessing.queues import JoinableQueue, Queue, SimpleQueue
+before = Queue
+holdfast.install()
+assert isinstance(mp.Queue(), Queue) and isinstance(mp.JoinableQueue(), JoinableQueue)
+assert isinstance(mp.JoinableQueue(), Queue) and isinstance(mp.SimpleQueue(), SimpleQueue)
+assert not isinstance(mp.SimpleQueue(), Queue) and not isinstance(mp.Queue(), JoinableQueue)
+class Own(Queue):
+    pass
+assert not isinstance(mp.Queue(), Own) and isinstance(Own(ctx=mp.get_context()), Queue)
+queue = mp.Queue()
+assert isinstance(queue, holdfast.queues.Queue) and type(queue) is holdfast.queues.Queue
+holdfast.uninstall()
+assert not isinstance(queue, Queue) and isinstance(mp.Queue(), Queue)
+print("well")
+"""
+
+
+def test_install_queues_are_instances_of_the_standard_librarys_classes():
+    done = subprocess.run([sys.executable, "-c", INSTANCES], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("well\n", 0), done.stderr

@@ -381,3 +381,31 @@ def test_object_that_uses_its_queue_while_it_travels_works():
     assert box.get() == "last"
     with pytest.raises(queue.Empty):
         box.get_nowait()
+
+
+class Cyclic:
+    """Garbage that only the collector finds, and whose finalizer uses a queue."""
+
+    def __init__(self, queue, told):
+        self.me, self.queue, self.told = self, queue, told
+
+    def __del__(self):
+        self.queue.put("a finalizer's")
+        self.told.append(1)
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_queue_used_by_a_finalizer_during_get_is_not_locked_by_it(copy):
+    queue, told = holdfast.Queue(), []
+    array = np.zeros(1 << 16)
+    before = gc.get_threshold()
+    gc.set_threshold(1, 1, 1)
+    try:
+        for _ in range(20):
+            queue.put([array, array])
+            Cyclic(queue, told)
+            assert queue.get(copy=copy) is not None
+    finally:
+        gc.set_threshold(*before)
+    gc.collect()
+    assert len(told) == 20

@@ -113,6 +113,7 @@ pub fn methods() -> *mut ffi::PyMethodDef {
         py::no_args(c"kinds", kinds),
         py::fast(c"_unpack", crate::queue::unpack),
         py::fast(c"_run_batch", crate::batch::run_batch),
+        py::fast(c"_append", crate::append::append_line),
         py::no_args(c"release_cache", crate::queue::release_cache),
         ffi::PyMethodDef::zeroed(),
     ]);

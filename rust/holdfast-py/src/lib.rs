@@ -4,6 +4,7 @@
 //! the usual wrapping of methods would be most of their cost. Every method is an `extern "C-unwind"` function, because
 //! CPython ends daemon threads of a finished interpreter by unwinding them.
 
+mod append;
 mod awaiting;
 mod barrier;
 mod base;

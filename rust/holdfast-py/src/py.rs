@@ -1,5 +1,6 @@
 //! The little of Python's C interface that the classes need, in safe-looking clothes.
 
+use holdfast_core::os::local::Local;
 use holdfast_core::sync::local::{AtomicBool, Ordering};
 use holdfast_core::Error;
 use pyo3_ffi as ffi;
@@ -44,6 +45,58 @@ pub fn attached<T>(f: impl FnOnce() -> T) -> T {
     // SAFETY: as above.
     unsafe { ffi::PyGILState_Release(state) };
     got
+}
+
+/// Something in a Python module, looked up at its first use and kept for ever.
+pub struct Lookup {
+    module: &'static CStr,
+    name: &'static CStr,
+    found: Local<Option<usize>>,
+}
+
+impl Lookup {
+    /// The attribute `name` of `module`.
+    pub const fn new(module: &'static CStr, name: &'static CStr) -> Self {
+        Self { module, name, found: Local::new(None) }
+    }
+
+    /// A borrowed reference to it.
+    #[inline]
+    pub fn get(&self) -> PyResult<Object> {
+        if let Some(found) = *self.found.lock() {
+            return Ok(found as Object);
+        }
+        // SAFETY: the GIL is held; the reference is kept for ever. The lock is not held: importing runs Python code.
+        let found = unsafe {
+            let module = checked(ffi::PyImport_ImportModule(self.module.as_ptr()))?;
+            let found = ffi::PyObject_GetAttrString(module, self.name.as_ptr());
+            drop_ref(module);
+            checked(found)?
+        };
+        *self.found.lock() = Some(found as usize);
+        Ok(found)
+    }
+}
+
+/// No garbage collection while it lives: it would run finalizers, which may use what the caller holds. Needed where objects
+/// that the collector knows are made (CPython 3.11 collects there; later ones only between instructions).
+pub struct NoCollection(bool);
+
+impl NoCollection {
+    /// Stops it.
+    pub fn begin() -> Self {
+        // SAFETY: the GIL is held.
+        Self(unsafe { ffi::PyGC_Disable() } != 0)
+    }
+}
+
+impl Drop for NoCollection {
+    fn drop(&mut self) {
+        if self.0 {
+            // SAFETY: the GIL is held.
+            unsafe { ffi::PyGC_Enable() };
+        }
+    }
 }
 
 /// Gives an object to Python, or null.

@@ -10,6 +10,7 @@ __all__ = ["main"]
 # Verb: the module that has its function `main(arguments) -> exit code`, and what it does.
 VERBS = {
     "run": ("holdfast.cli.run", "run a Python program with holdfast behind its multiprocessing"),
+    "bench": ("holdfast.cli.bench", "measure what locks and queues cost on this machine"),
     "explain": ("holdfast.cli.explain", "say what an error code such as HF101 means and what to do"),
 }
 

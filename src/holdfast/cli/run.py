@@ -21,12 +21,17 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 USAGE = """\
-usage: holdfast run PROGRAM [ARGUMENT ...]
-       holdfast run -m MODULE [ARGUMENT ...]
+usage: holdfast run [--log FILE] PROGRAM [ARGUMENT ...]
+       holdfast run [--log FILE] -m MODULE [ARGUMENT ...]
 
 Runs PROGRAM (a file, or a folder or zip file with a __main__.py) or MODULE as
 python does, with holdfast's locks, processes and shared memory behind its
 multiprocessing, in all its children too. The exit code is the program's.
+
+options:
+  --log FILE   every record that any of its processes logs is also appended to
+               FILE, with time, process and pid, whatever handlers the program
+               sets up; children log at the levels of their parent
 """
 
 
@@ -34,7 +39,7 @@ def main(arguments: list[str]) -> int:
     """Run the program; returns only if that was not possible, or the program ended by reaching its end.
 
     Args:
-        arguments: ``[-m] PROGRAM ARGUMENT ...``.
+        arguments: ``[--log FILE] [-m] PROGRAM ARGUMENT ...``.
 
     Returns:
         0, or 2 if there is no such program.
@@ -45,10 +50,11 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE, end="", file=sys.stdout if arguments else sys.stderr)
         return 0 if arguments else 2
-    as_module = arguments[0] == "-m"
-    words = arguments[1:] if as_module else arguments
+    log, words = _take_log(arguments)
+    as_module = words[:1] == ["-m"]
+    words = words[1:] if as_module else words
     if not words:
-        return misuse("-m needs the name of a module")
+        return misuse("-m needs the name of a module" if as_module else "--log needs the name of a file, and a program")
     program = words[0]
     if program.startswith("-"):
         return misuse(f"run knows no option {program!r}; options of the program stand after it")
@@ -63,8 +69,24 @@ def main(arguments: list[str]) -> int:
     from holdfast.install import install  # noqa: PLC0415 - not for a program that does not exist
 
     install()
+    if log is not None:
+        from holdfast.logs import record_all  # noqa: PLC0415 - only where a log is asked for
+
+        try:
+            record_all(log)
+        except OSError as error:
+            return misuse(f"the log {log!r} cannot be written: {error.strerror or error}")
     _run(_module_runner(program) if as_module else _file_runner(program))
     return 0
+
+
+def _take_log(words: list[str]) -> tuple[str | None, list[str]]:
+    """The file of ``--log``, if that stands first, and the other words."""
+    if words[0].startswith("--log="):
+        return words[0].partition("=")[2], words[1:]
+    if words[0] == "--log":
+        return (words[1], words[2:]) if len(words) > 1 else (None, [])
+    return None, words
 
 
 def _has_module(name: str) -> bool:

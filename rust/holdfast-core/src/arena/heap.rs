@@ -81,7 +81,10 @@ impl Arena {
                 if self.search(class, private) || (self.expire_travellers() > 0 && self.search(class, private)) {
                     return Ok(());
                 }
-                Err(e)
+                // The store's free blocks may keep what is missing here.
+                let Some(store) = self.store_if_any() else { return Err(e) };
+                store.release_cache();
+                self.add_chunk(class, private)
             }
         }
     }

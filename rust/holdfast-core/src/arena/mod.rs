@@ -72,6 +72,8 @@ pub struct Arena {
     /// The store's mapping (see `ring/store.rs`), null until something needs it; and its length in bytes.
     pub(crate) store_base: AtomicPtr<u8>,
     pub(crate) store_len: AtomicUsize,
+    /// Bytes that the store's free blocks may keep.
+    pub(crate) store_cache: AtomicUsize,
     /// The store's file.
     pub(crate) store_file: Local<Option<memory::Kept>>,
 }
@@ -191,6 +193,7 @@ impl Arena {
             pidns: crate::os::identity::pid_namespace(),
             store_base: AtomicPtr::new(core::ptr::null_mut()),
             store_len: AtomicUsize::new(0),
+            store_cache: AtomicUsize::new(store::CACHE),
             store_file: Local::new(None),
         }
     }
@@ -212,7 +215,7 @@ impl Arena {
             |other| other.base,
         );
         let arena = Self::from_mapping(base, "memory".into(), PathBuf::new(), None, CHUNKS);
-        if store::MODEL_BYTES > 0 {
+        if layout::MODEL {
             // SAFETY: the store lies behind the chunks in the same allocation.
             arena.store_base.store(unsafe { base.add(CHUNKS_AT + CHUNKS * CHUNK) }, Ordering::SeqCst);
             arena.store_len.store(store::MODEL_BYTES, Ordering::SeqCst);

@@ -268,6 +268,7 @@ impl Kernel {
         if taken == 0 {
             self.trace.event(|name| format!("    a wake of {} finds nobody", name(address)));
         }
+        taken > 0
     }
 
     /// The task's wait ends for a reason of its own (the clock, a signal).

@@ -157,10 +157,11 @@ fn wait_outside(words: &[(*const AtomicU32, u32)]) -> Woken {
     Woken::Changed
 }
 
-/// Wakes up to `n` sleepers of a word, oldest first; a scheduling point before it. Does nothing outside a task.
+/// Wakes up to `n` sleepers of a word, oldest first; a scheduling point before it. Whether there was one. Does nothing
+/// outside a task.
 pub fn futex_wake(word: *const AtomicU32, n: u32) -> bool {
     step();
-    with(|kernel| kernel.wake(word as usize, n))
+    with(|kernel| kernel.wake(word as usize, n)) == Some(true)
 }
 
 /// Names the word the kernel looks at if this task dies now (the robust list's `list_op_pending`).

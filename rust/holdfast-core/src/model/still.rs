@@ -70,7 +70,8 @@ pub(crate) fn writes(address: usize) {
     if super::KERNEL.get().is_null() {
         return;
     }
-    assert!(!STILL.with_borrow(|still| still.holds(address)), "a frozen word is written");
+    let still = STILL.with_borrow(|still| still.holds(address).then_some(address.wrapping_sub(still.base)));
+    assert!(still.is_none(), "a frozen word is written, at {still:?}");
     super::step();
 }
 

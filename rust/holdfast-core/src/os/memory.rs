@@ -151,11 +151,7 @@ impl Drop for Kept {
 /// # Errors
 /// What the system says (ENOSPC, EFBIG, ...).
 pub fn allocate(file: &File, len: u64) -> io::Result<()> {
-    // SAFETY: plain system call on an open descriptor.
-    match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, len as libc::off_t) } {
-        0 => Ok(()),
-        code => Err(io::Error::from_raw_os_error(code)),
-    }
+    allocate_range(file, 0, len)
 }
 
 /// Makes sure that `len` bytes from `from` on exist.
@@ -176,6 +172,24 @@ pub fn punch(file: &File, from: u64, len: u64) {
     let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
     // SAFETY: plain system call on an open descriptor.
     unsafe { libc::fallocate(file.as_raw_fd(), mode, from as libc::off_t, len as libc::off_t) };
+}
+
+/// Bytes of the file system that a file lies in; the most there can be if it does not say.
+#[must_use]
+pub fn size_of_system(path: &Path) -> usize {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return usize::MAX };
+    let mut told = core::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: the path is zero-terminated; `told` is valid for writes and read only if the call has filled it.
+    unsafe {
+        if libc::statvfs(path.as_ptr(), told.as_mut_ptr()) != 0 {
+            return usize::MAX;
+        }
+        let told = told.assume_init();
+        match (told.f_blocks as usize).saturating_mul(told.f_frsize as usize) {
+            0 => usize::MAX, // a file system without a limit
+            size => size,
+        }
+    }
 }
 
 /// Maps `len` bytes of the file, shared; the file may still be shorter.

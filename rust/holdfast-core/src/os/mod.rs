@@ -1,5 +1,6 @@
 //! Every system call of holdfast, one concern a file. Linux is the platform; the rest of the crate calls only this.
 
+pub mod append;
 pub mod beacon;
 pub mod clock;
 pub mod fault;

@@ -1,7 +1,9 @@
 //! Queues: a ring of messages that its users fill and empty themselves, and the store its memory comes from.
 //!
-//! [`store`] hands out blocks of any size; [`queue`] is the protocol over them; [`words`] says where its words lie.
+//! [`store`] hands out blocks of any size; [`queue`] is the protocol over them, [`ends`] its two sides while they are held,
+//! [`hands`] who has taken what; [`words`] says where the words of a queue lie.
 
+pub mod ends;
 pub mod hands;
 pub mod queue;
 pub mod store;

@@ -14,22 +14,24 @@
 //! their own, written before the lock is taken; a reader holds the lock while it copies one out.
 
 use super::store::{Block, Store};
-use super::words::{header, room_for, Side, Words, END, IN_BLOCK, START};
+use super::words::{Side, Words};
 use crate::arena::layout::{kind, Slot, MODEL};
-use crate::arena::{Arena, Me};
+use crate::arena::{Arena, Me, OwnerState, OWNER_MASK};
 use crate::error::{Error, Result};
 use crate::lock::mutex;
 use crate::os::futex::{self, Watch, Woken};
-use crate::sync::{broken, copy_in, AtomicU32, AtomicU64, Ordering, SC};
+use crate::sync::{broken, AtomicU32, AtomicU64, Ordering, SC};
 use crate::wait::{turn, Heart, Patience, Waited};
 
 /// Messages of more bytes get a block of their own.
 pub const INLINE: usize = if MODEL { 8 } else { 32 << 10 };
 /// Size class of a queue's slot.
 pub const CLASS: usize = if MODEL { 2 } else { 1 };
-const FIRST_SEGMENT: usize = if MODEL { 64 } else { 8 << 10 };
-const LARGEST_SEGMENT: usize = if MODEL { 64 } else { 256 << 10 };
-const WAITING: u32 = 0x8000_0000;
+pub(super) const WAITING: u32 = 0x8000_0000;
+/// Values of [`Words::shut`]: no put begins after CLOSED, none is under way after SHUT.
+const OPEN: u32 = 0;
+const CLOSED: u32 = 1;
+const SHUT: u32 = 2;
 
 /// A queue in place.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +39,7 @@ pub struct Queue<'a> {
     pub(super) arena: &'a Arena,
     /// Its slot.
     pub slot: &'a Slot,
-    id: u32,
+    pub(super) id: u32,
     pub(super) words: &'a Words,
 }
 
@@ -63,7 +65,7 @@ pub struct Message {
     pub len: usize,
     /// The block it lies in, if that is one of its own.
     pub block: Option<Block>,
-    after: u64,
+    pub(super) after: u64,
 }
 
 impl Message {
@@ -83,11 +85,11 @@ pub enum Fate {
     To(u32),
 }
 
-const fn position(segment: u32, offset: usize) -> u64 {
+pub(super) const fn position(segment: u32, offset: usize) -> u64 {
     (segment as u64) << 32 | offset as u64
 }
 
-const fn count_of(commit: u64) -> u64 {
+pub(super) const fn count_of(commit: u64) -> u64 {
     commit >> 1
 }
 
@@ -120,7 +122,7 @@ impl<'a> Queue<'a> {
     }
 
     #[inline(always)]
-    fn put(&self) -> u64 {
+    pub(super) fn put(&self) -> u64 {
         // Acquire pairs with the SeqCst store of a commit: what that publishes is seen after it.
         count_of(self.words.write.commit.load(Ordering::Acquire))
     }
@@ -161,10 +163,32 @@ impl<'a> Queue<'a> {
         most.saturating_sub(put.wrapping_sub(self.taken()))
     }
 
+    /// Whether no put begins any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.words.shut.load(SC) != OPEN
+    }
+
     /// Whether there will be no more puts.
     #[must_use]
     pub fn is_shut(&self) -> bool {
-        self.words.shut.load(SC) != 0
+        match self.words.shut.load(SC) {
+            OPEN => false,
+            SHUT => true,
+            _ => self.shut_if_nobody_writes(),
+        }
+    }
+
+    /// Whoever has the writers' side after it was closed looks at that first: so once it is seen free, or left by the
+    /// dead, all puts are over. The one who shuts the queue down sees to this; readers do, should it be killed.
+    #[cold]
+    fn shut_if_nobody_writes(&self) -> bool {
+        let owner = self.words.write.lock.word.load(SC) & OWNER_MASK;
+        let over = owner == 0 || matches!(self.arena.owner_state(owner, true), OwnerState::Dead);
+        if over {
+            self.words.shut.store(SHUT, SC);
+        }
+        over
     }
 
     /// Whether a reader would probably get something at once.
@@ -204,8 +228,36 @@ impl<'a> Queue<'a> {
             return false;
         }
         self.settle_writer();
-        if self.room() == 0 || self.is_shut() {
+        if self.room() == 0 || self.is_closed() {
             self.leave(&self.words.write, me);
+            return false;
+        }
+        true
+    }
+
+    /// As [`Self::try_read`], also from the dead: for somebody who must not wait.
+    #[must_use]
+    pub fn try_read_deep(&self, me: &Me<'_>) -> bool {
+        if self.is_empty() || mutex::try_deep(me, &self.words.read.lock.word, true).is_none() {
+            return false;
+        }
+        self.settle_reader();
+        if self.is_empty() {
+            self.leave(&self.words.read, me.id);
+            return false;
+        }
+        true
+    }
+
+    /// As [`Self::try_write`], also from the dead: for somebody who must not wait.
+    #[must_use]
+    pub fn try_write_deep(&self, me: &Me<'_>) -> bool {
+        if self.room() == 0 || mutex::try_deep(me, &self.words.write.lock.word, true).is_none() {
+            return false;
+        }
+        self.settle_writer();
+        if self.room() == 0 || self.is_closed() {
+            self.leave(&self.words.write, me.id);
             return false;
         }
         true
@@ -247,17 +299,17 @@ impl<'a> Queue<'a> {
 
     fn look_to_write(&self, me: &Me<'_>, watch: &mut Watch, deep: bool, at_once: bool) -> Option<Turn> {
         let side = &self.words.write;
-        if self.is_shut() {
+        if self.is_closed() {
             return Some(Turn::Shut);
         }
         if self.room() == 0 {
             let nothing = || self.room() == 0;
-            let refused = || if self.is_shut() { Some(Turn::Shut) } else { at_once.then_some(Turn::Nothing) };
+            let refused = || if self.is_closed() { Some(Turn::Shut) } else { at_once.then_some(Turn::Nothing) };
             return Self::look_at_gate(side, watch, nothing, refused);
         }
         mutex::attempt(me, &side.lock.word, watch, deep)?;
         self.settle_writer();
-        if self.room() == 0 || self.is_shut() {
+        if self.room() == 0 || self.is_closed() {
             self.leave(side, me.id);
             watch.clear();
             return None;
@@ -290,7 +342,7 @@ impl<'a> Queue<'a> {
         turn
     }
 
-    fn ring(side: &Side) {
+    pub(super) fn ring(side: &Side) {
         let now = side.gate.load(SC);
         if now & WAITING != 0 {
             let _ = side.gate.compare_exchange(now, (now & !WAITING).wrapping_add(1) & !WAITING, SC, SC);
@@ -299,13 +351,13 @@ impl<'a> Queue<'a> {
     }
 
     #[inline(always)]
-    fn leave(&self, side: &Side, me: u32) {
+    pub(super) fn leave(&self, side: &Side, me: u32) {
         if !mutex::release_fast(&side.lock.word, me) {
             let _ = mutex::release(me, &side.lock.word);
         }
     }
 
-    fn store(&self) -> Result<Store<'a>> {
+    pub(super) fn store(&self) -> Result<Store<'a>> {
         self.arena.store()
     }
 
@@ -367,37 +419,62 @@ impl<'a> Queue<'a> {
         Self::ring(&self.words.write);
     }
 
-    /// Shuts the queue down: no more puts. `at_once`: what is in it is dropped; the number of those.
+    /// Shuts the queue down: no more puts. `at_once`: what is in it is dropped. The number of those; none if it was
+    /// interrupted, then it is to be called again (or left: no put begins any more, readers see to the rest).
     ///
     /// # Errors
     /// HF504.
-    pub fn shut(&self, me: &Me<'_>, at_once: bool) -> Result<u64> {
-        let mut watch = Watch::default();
-        let lock = &self.words.write.lock;
-        mutex::acquire_words(me, &lock.word, &lock.seat, &mut watch)?;
+    pub fn shut(&self, me: &Me<'_>, at_once: bool, patience: &mut Patience<'_>) -> Result<Waited<u64>> {
+        let _ = self.words.shut.compare_exchange(OPEN, CLOSED, SC, SC);
+        // Writers that wait for room must leave their turnstile: we go through it, too.
+        if !broken("close-first") {
+            Self::ring(&self.words.write);
+        }
+        if !self.enter(&self.words.write, me, patience) {
+            return Ok(Waited::Interrupted);
+        }
         self.settle_writer();
-        self.words.shut.store(1, SC);
+        self.words.shut.store(SHUT, SC);
         self.leave(&self.words.write, me.id);
-        let mut dropped = 0;
+        Self::ring(&self.words.read); // as above
+        let mut dropped = Ok(0);
         if at_once {
-            let lock = &self.words.read.lock;
-            mutex::acquire_words(me, &lock.word, &lock.seat, &mut watch)?;
-            self.settle_reader();
-            let mut reader = self.reader();
-            while let Some(message) = reader.front()? {
-                reader.take(&message, Fate::Free)?;
-                dropped += 1;
+            if !self.enter(&self.words.read, me, patience) {
+                return Ok(Waited::Interrupted);
             }
-            reader.finish(me);
-            (0..dropped).for_each(|_| {
-                let _ = self.finish_task();
-            });
+            self.settle_reader();
+            dropped = self.drop_all(me);
         }
         for side in [&self.words.read, &self.words.write] {
             Self::ring(side);
         }
         self.wake_joiners();
-        Ok(dropped)
+        dropped.map(Waited::Done)
+    }
+
+    fn enter(&self, side: &Side, me: &Me<'_>, patience: &mut Patience<'_>) -> bool {
+        mutex::try_fast(&side.lock.word, me.id)
+            || matches!(mutex::acquire_slow(me, &side.lock.word, &side.lock.seat, patience), Waited::Done(_))
+    }
+
+    /// Takes everything out; the caller has the readers' side, and has it no more afterwards.
+    fn drop_all(&self, me: &Me<'_>) -> Result<u64> {
+        let (mut reader, mut dropped) = (self.reader(), 0);
+        let done = loop {
+            match reader.front() {
+                Ok(Some(message)) => match reader.take(&message, Fate::Free) {
+                    Ok(()) => dropped += 1,
+                    Err(e) => break Err(e),
+                },
+                Ok(None) => break Ok(dropped),
+                Err(e) => break Err(e),
+            }
+        };
+        reader.finish(me);
+        (0..dropped).for_each(|_| {
+            let _ = self.finish_task();
+        });
+        done
     }
 
     /// Notes that a task taken from the queue is finished; `false` if all were already.
@@ -423,6 +500,9 @@ impl<'a> Queue<'a> {
     #[must_use]
     pub fn unfinished(&self) -> u64 {
         // Finished is read first: if no more was put until later, then all were finished at that later moment.
+        if broken("finished-first") {
+            return self.put().saturating_sub(self.words.finished.load(SC));
+        }
         let finished = self.words.finished.load(SC);
         self.put().saturating_sub(finished)
     }
@@ -466,7 +546,7 @@ impl<'a> Queue<'a> {
 
     /// As [`Self::observe_to_read`], for a writer.
     pub(crate) fn observe_to_write(&self, me: &Me<'_>, watch: &mut Watch, deep: bool) -> bool {
-        Self::observe(&self.words.write, me, watch, deep, || self.room() == 0, || self.is_shut())
+        Self::observe(&self.words.write, me, watch, deep, || self.room() == 0, || self.is_closed())
     }
 
     fn observe(
@@ -488,7 +568,7 @@ impl<'a> Queue<'a> {
 
     /// Lock words of the two sides: readers', writers'.
     #[must_use]
-    pub(crate) fn locks(&self) -> [&'a AtomicU32; 2] {
+    pub fn locks(&self) -> [&'a AtomicU32; 2] {
         [&self.words.read.lock.word, &self.words.write.lock.word]
     }
 
@@ -504,27 +584,9 @@ impl<'a> Queue<'a> {
         self.words.bytes.load(SC)
     }
 
-    /// Starts to read; the caller has the readers' side.
-    #[must_use]
-    pub fn reader(&self) -> Reader<'a> {
-        let side = &self.words.read;
-        let commit = side.commit.load(SC);
-        let at = side.at[commit as usize & 1].load(SC);
-        let put = self.put();
-        Reader { queue: *self, commit, count: count_of(commit), put, at }
-    }
-
-    /// Starts to write; the caller has the writers' side.
-    #[must_use]
-    pub fn writer(&self) -> Writer<'a> {
-        let side = &self.words.write;
-        let commit = side.commit.load(SC);
-        Writer { queue: *self, commit, count: count_of(commit), at: side.at[commit as usize & 1].load(SC), grew: 0 }
-    }
-
     /// Publishes a position and a count in one store.
     #[inline(always)]
-    fn commit(side: &Side, before: u64, count: u64, at: u64) -> u64 {
+    pub(super) fn commit(side: &Side, before: u64, count: u64, at: u64) -> u64 {
         let next = count << 1 | (before & 1 ^ 1);
         side.at[next as usize & 1].store(at, SC);
         side.commit.store(next, SC);
@@ -532,262 +594,12 @@ impl<'a> Queue<'a> {
     }
 
     /// A word of a segment.
-    fn word(&self, store: &Store<'a>, segment: u32, offset: usize) -> Result<&'a AtomicU64> {
+    pub(super) fn word(&self, store: &Store<'a>, segment: u32, offset: usize) -> Result<&'a AtomicU64> {
         let (base, size) = store.data(segment)?;
         if offset % 8 != 0 || offset + 8 > size {
             return Err(Error::corrupt("position in a queue"));
         }
         // SAFETY: inside the block, aligned; segments are only written through atomics and `copy_in`.
         Ok(unsafe { &*base.add(offset).cast::<AtomicU64>() })
-    }
-}
-
-/// The readers' side while it is held. What was taken is committed by [`Reader::finish`] at the latest.
-#[derive(Debug)]
-pub struct Reader<'a> {
-    queue: Queue<'a>,
-    commit: u64,
-    count: u64,
-    put: u64,
-    at: u64,
-}
-
-impl<'a> Reader<'a> {
-    /// The first message that is left.
-    ///
-    /// # Errors
-    /// HF504 if the queue is damaged.
-    #[inline]
-    pub fn front(&mut self) -> Result<Option<Message>> {
-        if self.count == self.put {
-            self.put = self.queue.put();
-            if self.count == self.put {
-                return Ok(None);
-            }
-        }
-        let store = self.queue.store()?;
-        loop {
-            if self.at == 0 {
-                self.at = self.queue.words.first.load(SC);
-                self.queue.words.read.at[self.commit as usize & 1].store(self.at, SC);
-            }
-            let (segment, offset) = ((self.at >> 32) as u32, self.at as u32 as usize);
-            let (base, size) = store.data(segment)?;
-            let head = self.queue.word(&store, segment, offset)?.load(SC);
-            let (tag, len) = ((head >> 32) as u8, head as u32 as usize);
-            if tag == END {
-                self.cross(&store, segment)?;
-                continue;
-            }
-            if offset + room_for(len) > size {
-                return Err(Error::corrupt("message in a queue"));
-            }
-            // SAFETY: offset and length were checked to lie inside the block.
-            let at = unsafe { base.add(offset + 8) }.cast_const();
-            let after = position(segment, offset + room_for(len));
-            if head & IN_BLOCK == 0 {
-                return Ok(Some(Message { tag, at, len, block: None, after }));
-            }
-            let word = self.queue.word(&store, segment, offset + 8)?.load(SC);
-            let bytes = self.queue.word(&store, segment, offset + 16)?.load(SC) as usize;
-            let block = Block::of(word).filter(|b| store.is_in(*b, self.queue.id));
-            let block = block.ok_or_else(|| Error::corrupt("block of a message"))?;
-            let (at, size) = store.data(block.id)?;
-            if bytes > size {
-                return Err(Error::corrupt("length of a message"));
-            }
-            return Ok(Some(Message { tag, at, len: bytes, block: Some(block), after }));
-        }
-    }
-
-    /// Takes that message: it has been copied out, or its block goes to somebody.
-    ///
-    /// # Errors
-    /// HF504.
-    #[inline]
-    pub fn take(&mut self, message: &Message, fate: Fate) -> Result<()> {
-        let Some(block) = message.block else {
-            self.at = message.after;
-            self.count += 1;
-            return Ok(());
-        };
-        if broken("position-last") {
-            self.at = message.after;
-        }
-        self.publish(); // what was taken before it, with the position before it
-        self.at = message.after;
-        let side = &self.queue.words.read;
-        side.began.store(self.commit, SC);
-        side.block.store(block.word(), SC);
-        self.count += 1;
-        self.publish();
-        self.queue.words.bytes.fetch_sub(message.len as u64, SC);
-        let store = self.queue.store()?;
-        match fate {
-            Fate::Free => store.free_from(block, self.queue.id),
-            Fate::To(slot) => store.hand_over(block, self.queue.id, slot),
-        };
-        side.block.store(0, SC);
-        Ok(())
-    }
-
-    /// Goes on to the next segment and frees the one that is done with.
-    #[cold]
-    fn cross(&mut self, store: &Store<'a>, segment: u32) -> Result<()> {
-        self.publish(); // what was taken from it must not be read again
-        let next = self.queue.word(store, segment, 0)?.load(SC);
-        let block = store.block(segment).ok_or_else(|| Error::corrupt("segment"))?;
-        let side = &self.queue.words.read;
-        side.segment.store(block.word(), SC);
-        self.at = next;
-        side.at[self.commit as usize & 1].store(next, SC);
-        store.free_from(block, self.queue.id);
-        side.segment.store(0, SC);
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn publish(&mut self) {
-        if self.count != count_of(self.commit) {
-            self.queue.take_in_hand(self.count - count_of(self.commit));
-            self.commit = Queue::commit(&self.queue.words.read, self.commit, self.count, self.at);
-        }
-    }
-
-    /// Commits what was taken and opens the readers' side.
-    #[inline]
-    pub fn finish(mut self, me: &Me<'_>) {
-        self.publish();
-        // SeqCst after the commit: pairs with the writer that marks the gate and then looks for room.
-        if self.queue.words.write.gate.load(SC) & WAITING != 0 {
-            Queue::ring(&self.queue.words.write);
-        }
-        self.queue.leave(&self.queue.words.read, me.id);
-    }
-}
-
-/// The writers' side while it is held. What was written is committed by [`Writer::finish`] at the latest.
-#[derive(Debug)]
-pub struct Writer<'a> {
-    queue: Queue<'a>,
-    commit: u64,
-    count: u64,
-    at: u64,
-    grew: usize,
-}
-
-impl<'a> Writer<'a> {
-    /// How many more messages there is room for.
-    #[must_use]
-    pub fn room(&self) -> u64 {
-        self.queue.room().saturating_sub(self.count - count_of(self.commit))
-    }
-
-    /// Writes a message of at most [`INLINE`] bytes.
-    ///
-    /// # Errors
-    /// HF501 if there is no memory; then nothing has happened.
-    #[inline]
-    pub fn push(&mut self, me: &Me<'_>, tag: u8, bytes: &[u8]) -> Result<()> {
-        let room = room_for(bytes.len());
-        let (base, offset) = self.place(me, room)?;
-        // SAFETY: `place` gave `room` bytes there that no reader looks at before the commit.
-        unsafe {
-            (*base.add(offset).cast::<AtomicU64>()).store(header(tag, bytes.len()), Ordering::Relaxed); // Relaxed: the commit publishes it
-            copy_in(base.add(offset + 8), bytes);
-        }
-        self.at += room as u64;
-        self.count += 1;
-        Ok(())
-    }
-
-    /// Writes a message whose `len` bytes are in a block of this process; from then on the queue has the block.
-    ///
-    /// # Errors
-    /// HF501 if there is no memory, HF504 if the block is not this process's (it was forked after taking it); then
-    /// nothing has happened, and the block is still whose it was.
-    pub fn push_block(&mut self, me: &Me<'_>, tag: u8, block: Block, len: usize) -> Result<()> {
-        let (base, offset) = self.place(me, room_for(16))?;
-        self.publish();
-        let store = self.queue.store()?;
-        let side = &self.queue.words.write;
-        side.began.store(self.commit, SC);
-        side.block.store(block.word(), SC);
-        if !store.put_in(block, self.queue.id) {
-            side.block.store(0, SC);
-            return Err(Error::corrupt("block of a message: it belongs to another process"));
-        }
-        for (i, word) in [header(tag, 16) | IN_BLOCK, block.word(), len as u64].into_iter().enumerate() {
-            // SAFETY: `place` gave the room; no reader looks there before the commit.
-            unsafe { (*base.add(offset + 8 * i).cast::<AtomicU64>()).store(word, SC) };
-        }
-        self.queue.words.bytes.fetch_add(len as u64, SC);
-        self.at += room_for(16) as u64;
-        self.count += 1;
-        self.publish();
-        side.block.store(0, SC);
-        Ok(())
-    }
-
-    /// Room for an entry and the header behind it, in this segment or in a new one.
-    #[inline(always)]
-    fn place(&mut self, me: &Me<'_>, room: usize) -> Result<(*mut u8, usize)> {
-        let store = self.queue.store()?;
-        if self.at != 0 {
-            let (segment, offset) = ((self.at >> 32) as u32, self.at as u32 as usize);
-            let (base, size) = store.data(segment)?;
-            if offset + room + 8 <= size {
-                return Ok((base, offset));
-            }
-        }
-        self.link(me, &store, room)
-    }
-
-    #[cold]
-    fn link(&mut self, me: &Me<'_>, store: &Store<'a>, room: usize) -> Result<(*mut u8, usize)> {
-        let (segment, offset) = ((self.at >> 32) as u32, self.at as u32 as usize);
-        let before = if segment == 0 { 0 } else { store.data(segment)?.1 };
-        let size = (before * 2).clamp(FIRST_SEGMENT, LARGEST_SEGMENT).max(START + room + 8);
-        let (new, grew) = store.take_or_grow(me, size)?;
-        self.grew = if grew { size } else { 0 };
-        self.publish();
-        let side = &self.queue.words.write;
-        let (base, _) = store.data(new.id)?;
-        let next = position(new.id, START);
-        // SAFETY: the block is ours, and longer than its first word.
-        unsafe { (*base.cast::<AtomicU64>()).store(0, SC) };
-        side.segment.store(new.word(), SC);
-        store.put_in(new, self.queue.id);
-        if segment == 0 {
-            self.queue.words.first.store(next, SC);
-        } else {
-            self.queue.word(store, segment, 0)?.store(next, SC);
-            self.queue.word(store, segment, offset)?.store(header(END, 0), SC);
-        }
-        side.at[self.commit as usize & 1].store(next, SC);
-        side.segment.store(0, SC);
-        self.at = next;
-        Ok((base, START))
-    }
-
-    /// Commits what was written so far.
-    #[inline(always)]
-    pub fn publish(&mut self) {
-        if self.count != count_of(self.commit) {
-            self.commit = Queue::commit(&self.queue.words.write, self.commit, self.count, self.at);
-        }
-    }
-
-    /// Commits what was written and opens the writers' side. The bytes of the segment for which the system had to give
-    /// new memory, if it had to.
-    #[inline]
-    pub fn finish(mut self, me: &Me<'_>) -> usize {
-        self.publish();
-        // SeqCst after the commit: pairs with the reader that marks the gate and then looks for items.
-        if self.queue.words.read.gate.load(SC) & WAITING != 0 {
-            Queue::ring(&self.queue.words.read);
-        }
-        self.queue.leave(&self.queue.words.write, me.id);
-        self.grew
     }
 }

@@ -9,10 +9,11 @@
 //! ```
 //! A block changes hands by one CAS of its state. What a dead process owned is given back by the sweep; what is in a slot
 //! goes with the slot. Free lists are only hints: the state decides, and a search finds what a hint has lost.
-//! Free blocks keep their (warm) memory up to [`CACHE`] bytes for all; beyond that it goes back to the system.
+//! Free blocks keep their (warm) memory up to [`CACHE`] bytes for all, or an eighth of a file system that is smaller; beyond
+//! that it goes back to the system. Whenever the store has grown by [`SWEEP_AFTER`] bytes, what the dead left is looked for.
 
-use crate::arena::layout::{LockWords, MODEL};
-use crate::arena::{Arena, Me};
+use crate::arena::layout::{kind, LockWords, MODEL};
+use crate::arena::{Arena, Handle, Me};
 use crate::error::{Error, Result};
 use crate::lock::mutex;
 use crate::os::futex::Watch;
@@ -24,7 +25,9 @@ use std::path::PathBuf;
 /// Bytes of a page, the unit of blocks.
 pub const PAGE: usize = if MODEL { 64 } else { 4096 };
 /// Bytes of memory that free blocks may keep.
-pub const CACHE: usize = 128 << 20;
+pub const CACHE: usize = if MODEL { 8 * PAGE } else { 128 << 20 };
+/// Bytes of growth after which the arena is swept: it costs little against what the system needs to give them.
+pub const SWEEP_AFTER: usize = 64 << 20;
 /// Bytes of a store in the model's memory (none in normal builds).
 pub const MODEL_BYTES: usize = if MODEL { DATA + 24 * PAGE } else { 0 };
 
@@ -56,7 +59,8 @@ struct Header {
     backed: AtomicU32,
     /// Pages cut into blocks.
     end: AtomicU32,
-    spare: AtomicU32,
+    /// Pages given memory since the last sweep for want of it.
+    grown: AtomicU32,
     /// Pages of memory that free blocks keep, about right (a kill may make it drift; a sweep counts again).
     kept: AtomicU64,
     /// Free blocks by class, as right.
@@ -163,9 +167,25 @@ impl Arena {
 
     /// A slot that held blocks goes: its blocks are free.
     pub(crate) fn free_blocks_of(&self, slot: u32) {
-        if let Some(store) = self.store_if_any() {
-            store.free_all_in(slot);
+        let Some(store) = self.store_if_any() else { return };
+        let words = self.slot(slot).map(|s| (s.word.load(SC), s.gate.load(SC)));
+        match words {
+            Some((id, sequence)) if id != 0 => {
+                store.free_from(Block { id, sequence }, slot);
+            }
+            _ => store.free_all_in(slot),
         }
+    }
+
+    /// A slot for exactly this block, which comes there by [`Store::hand_over`].
+    ///
+    /// # Errors
+    /// HF501 if there is no memory.
+    pub fn make_parcel(&self, block: Block) -> Result<Handle> {
+        self.make(kind::PARCEL, 0, |slot| {
+            slot.word.store(block.id, SC);
+            slot.gate.store(block.sequence, SC);
+        })
     }
 
     /// Gives the memory of free blocks back to the system.
@@ -178,6 +198,12 @@ impl Arena {
             store.release_cache();
         }
         self.check()
+    }
+
+    /// Bytes of memory that free blocks may keep here.
+    fn cache_bytes(&self) -> usize {
+        // Relaxed: written before the store's base was, which is read first.
+        self.store_cache.load(Ordering::Relaxed)
     }
 
     fn store_path(&self) -> PathBuf {
@@ -194,7 +220,8 @@ impl Arena {
         }
         let path = self.store_path();
         let refuse = |e| Error::new("HF502", format!("cannot open {}: {e}", path.display()));
-        if self.header().store.load(SC) == 0 && !self.path.exists() {
+        // The last one out has removed both files: what comes after that (an interpreter's last objects) makes no new one.
+        if !self.path.exists() {
             return Err(Error::new("HF501", format!("{} was removed, so it cannot grow", self.path.display())));
         }
         let file =
@@ -216,6 +243,8 @@ impl Arena {
         *kept = Some(memory::Kept::new(file));
         // Relaxed: the Release below publishes it.
         self.store_len.store(len, Ordering::Relaxed);
+        // Relaxed: as above.
+        self.store_cache.store(CACHE.min(memory::size_of_system(&path) / 8), Ordering::Relaxed);
         // Release pairs with the Acquire in `store`.
         self.store_base.store(base, Ordering::Release);
         Ok(Store { arena: self, base, len })
@@ -247,8 +276,7 @@ impl<'a> Store<'a> {
     pub fn data(&self, id: u32) -> Result<(*mut u8, usize)> {
         let record = self.record(id).ok_or_else(|| Error::corrupt(format!("no block {id}")))?;
         let from = DATA + record.page.load(SC) as usize * PAGE;
-        let pages = if MODEL { pages_of(record.class.load(SC) as usize) } else { record.backed.load(SC) as usize };
-        let len = pages * PAGE;
+        let len = record.backed.load(SC) as usize * PAGE;
         if from + len > self.len {
             return Err(Error::new(
                 "HF501",
@@ -289,11 +317,16 @@ impl<'a> Store<'a> {
             return Err(Error::new("HF501", format!("no block can have {bytes} bytes")));
         };
         let token = self.arena.process_token()?;
+        if self.header().grown.load(SC) as usize > SWEEP_AFTER / PAGE && !MODEL {
+            self.header().grown.store(0, SC);
+            self.arena.sweep();
+        }
         let block = match self.find(class, token) {
             Some(block) => block,
             None => self.grow(me, class, token)?,
         };
-        match self.back(block.id, pages) {
+        // A block that lies beyond what this process could map is of no use to it.
+        match self.back(block.id, pages).and_then(|grew| self.data(block.id).map(|_| grew)) {
             Ok(grew) => Ok((block, grew)),
             Err(e) => {
                 self.give_back(block);
@@ -391,22 +424,31 @@ impl<'a> Store<'a> {
     fn back(&self, id: u32, pages: usize) -> Result<bool> {
         let record = self.record_at(id);
         let backed = record.backed.load(SC) as usize;
-        if backed >= pages || MODEL {
+        if backed >= pages {
             return Ok(false);
         }
         let from = DATA + (record.page.load(SC) as usize + backed) * PAGE;
         let len = (pages - backed) * PAGE;
         self.allocate(from, len).or_else(|e| {
             // Before giving up: the memory of free blocks, and of what the dead left.
+            if !MODEL {
+                self.arena.sweep();
+            }
             self.sweep();
             self.release_cache();
             self.allocate(from, len).map_err(|_| e)
         })?;
         record.backed.store(pages as u32, SC);
+        if !MODEL {
+            self.header().grown.fetch_add((pages - backed) as u32, SC);
+        }
         Ok(true)
     }
 
     fn allocate(&self, from: usize, len: usize) -> Result<()> {
+        if MODEL {
+            return Ok(()); // all memory is there
+        }
         let path = self.arena.store_path();
         let mut kept = self.arena.store_file.lock();
         let Some(file) = kept.as_mut().and_then(|f| f.get(&path)) else {
@@ -461,8 +503,9 @@ impl<'a> Store<'a> {
         let header = self.header();
         let backed = u64::from(record.backed.load(SC));
         let class = record.class.load(SC) as usize % CLASSES;
-        let is_over = || backed > 0 && (header.kept.load(SC) + backed) as usize * PAGE > CACHE;
-        if is_over() && header.free[class].load(SC) as usize * pages_of(class) * PAGE < CACHE / 2 {
+        let cache = self.arena.cache_bytes();
+        let is_over = || backed > 0 && (header.kept.load(SC) + backed) as usize * PAGE > cache;
+        if is_over() && header.free[class].load(SC) as usize * pages_of(class) * PAGE < cache / 2 {
             self.trim(class);
         }
         if is_over() {
@@ -482,7 +525,7 @@ impl<'a> Store<'a> {
         let Ok(token) = self.arena.process_token() else { return };
         self.each(|id, record| {
             let keeps = record.backed.load(SC) > 0 && record.class.load(SC) as usize != class;
-            if keeps && self.header().kept.load(SC) as usize * PAGE > CACHE / 2 {
+            if keeps && self.header().kept.load(SC) as usize * PAGE > self.arena.cache_bytes() / 2 {
                 if let Some(block) = self.claim(id, token) {
                     self.strip(record);
                     self.give_back(block);
@@ -508,7 +551,7 @@ impl<'a> Store<'a> {
     }
 
     /// Frees what dead processes owned, and counts again what may have drifted.
-    pub(crate) fn sweep(&self) {
+    pub fn sweep(&self) {
         let Ok(token) = self.arena.process_token() else { return };
         let header = self.header();
         let (mut kept, mut free, mut left) = (0, [0u32; CLASSES], Vec::new());

@@ -48,7 +48,7 @@ pub struct Words {
     pub finished: AtomicU64,
     /// Where `join` sleeps: bit 31 somebody may sleep, below it the number of wakes.
     pub joined: AtomicU32,
-    /// 1: no more puts.
+    /// 0: open; 1: no put begins any more; 2: none is under way.
     pub shut: AtomicU32,
     /// Bytes of messages in blocks that are in the queue now.
     pub bytes: AtomicU64,

@@ -245,8 +245,8 @@ fn sleep(control: u32, until: u64) {
 fn dismiss() {
     {
         let mut orders = ORDERS.lock();
-        if !(orders.running && orders.list.is_empty() && orders.desks.is_empty()) {
-            return;
+        if !orders.running || !orders.desks.is_empty() {
+            return; // with no desk left, whatever is still listed only ends waits
         }
         orders.leave = true;
     }

@@ -23,8 +23,8 @@ use std::os::fd::{AsRawFd, FromRawFd};
 /// Where the helper leaves word for one event loop.
 #[derive(Debug)]
 pub struct Desk {
-    /// Becomes readable when there is word.
-    signal: File,
+    /// Becomes readable when there is word; `None` in the model, where the loop looks by itself.
+    signal: Option<File>,
     ready: Local<Vec<u64>>,
 }
 
@@ -40,22 +40,28 @@ impl Desk {
             return Err(std::io::Error::last_os_error());
         }
         // SAFETY: a new descriptor that nobody else owns.
-        Ok(Self { signal: unsafe { File::from_raw_fd(fd) }, ready: Local::new(Vec::new()) })
+        Ok(Self { signal: Some(unsafe { File::from_raw_fd(fd) }), ready: Local::new(Vec::new()) })
+    }
+
+    /// A desk without a descriptor, for the model.
+    #[must_use]
+    pub const fn silent() -> Self {
+        Self { signal: None, ready: Local::new(Vec::new()) }
     }
 
     /// The descriptor to watch for reading. It lives as long as the desk.
     #[must_use]
     pub fn descriptor(&self) -> i32 {
-        self.signal.as_raw_fd()
+        self.signal.as_ref().map_or(-1, File::as_raw_fd)
     }
 
     /// Leaves word about one ticket.
     pub fn tell(&self, ticket: u64) {
         let mut ready = self.ready.lock();
         ready.push(ticket);
-        if ready.len() == 1 {
+        if let (1, Some(mut signal)) = (ready.len(), self.signal.as_ref()) {
             // The counter cannot be full: it is emptied together with the list.
-            let _ = (&self.signal).write(&1u64.to_ne_bytes());
+            let _ = signal.write(&1u64.to_ne_bytes());
         }
     }
 
@@ -63,7 +69,9 @@ impl Desk {
     #[must_use]
     pub fn take(&self) -> Vec<u64> {
         let mut ready = self.ready.lock();
-        let _ = (&self.signal).read(&mut [0u8; 8]);
+        if let Some(mut signal) = self.signal.as_ref() {
+            let _ = signal.read(&mut [0u8; 8]);
+        }
         core::mem::take(&mut *ready)
     }
 }

@@ -7,6 +7,8 @@
 //! ```
 #![allow(dead_code)] // every test crate uses its own part
 
+pub mod ring;
+
 use core::cell::{Cell, RefCell};
 use core::ptr;
 

@@ -2,8 +2,7 @@
 
 use super::encode::{ALIGN, BUFFERS, BYTES, FALSE, FLOAT, INT, NONE, READONLY, STR, TRUE};
 use super::parcel;
-use crate::py::{self, Object, PyResult};
-use holdfast_core::os::local::Local;
+use crate::py::{self, Lookup, Object, PyResult};
 use holdfast_core::ring::queue::Message;
 use holdfast_core::sync::copy_out;
 use holdfast_core::Error;
@@ -99,6 +98,7 @@ pub fn short(message: &Message) -> PyResult<Raw> {
 /// Prepares a message in a block: new objects, and the copies that fill them. With a parcel its buffers are views of that.
 pub fn long(message: &Message, copies: &mut Vec<Copy>, parcel: Object) -> PyResult<Raw> {
     let Message { tag, at, len, .. } = *message;
+    let _held = py::NoCollection::begin();
     match tag {
         BYTES if !parcel.is_null() => parcel::view(parcel, 0, len).map(Raw::Done),
         BYTES => new_bytes(at, len, copies).map(Raw::Done),
@@ -149,23 +149,7 @@ fn with_buffers(at: *const u8, len: usize, copies: &mut Vec<Copy>, parcel: Objec
     }
 }
 
-static LOADS: Local<Option<usize>> = Local::new(None);
-
-/// `pickle.loads`, found at the first use.
-fn loads() -> PyResult<Object> {
-    if let Some(found) = *LOADS.lock() {
-        return Ok(found as Object);
-    }
-    // SAFETY: the GIL is held; the reference is kept for ever.
-    let found = unsafe {
-        let module = py::checked(ffi::PyImport_ImportModule(c"_pickle".as_ptr()))?;
-        let found = ffi::PyObject_GetAttrString(module, c"loads".as_ptr());
-        py::drop_ref(module);
-        py::checked(found)?
-    };
-    *LOADS.lock() = Some(found as usize);
-    Ok(found)
-}
+static LOADS: Lookup = Lookup::new(c"_pickle", c"loads");
 
 impl Raw {
     /// The object.
@@ -175,7 +159,7 @@ impl Raw {
             Self::Done(object) => return Ok(object),
             Self::Pickle(data, buffers) => (data, buffers),
         };
-        let made = loads().and_then(|loads| {
+        let made = LOADS.get().and_then(|loads| {
             // SAFETY: the GIL is held; all references made here are released.
             unsafe {
                 if buffers.is_null() {

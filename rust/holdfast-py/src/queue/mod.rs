@@ -18,14 +18,15 @@ mod wire;
 use crate::base::{self, Base};
 use crate::py::{self, Object, PyResult};
 use crate::waiting::{self, Limit};
+use holdfast_core::arena::OWNER_MASK;
 use holdfast_core::os::clock;
 use holdfast_core::ring::hands::Lost;
 use holdfast_core::ring::queue::{Queue, Turn};
+use holdfast_core::sync::SC;
 use holdfast_core::wait::{Patience, Waited, Waiting};
 use holdfast_core::Me;
 use pyo3_ffi as ffi;
 use std::cell::Cell;
-use std::ffi::c_void;
 
 /// How long a call that does not wait for items or room may wait for a side that is held (nanoseconds): whoever holds it
 /// copies one message, unless he was stopped.
@@ -67,11 +68,33 @@ impl Shared {
 
     /// Gets one side of the queue, with an item or room there. `Ok(false)`: none, in all the time there is.
     #[inline(always)]
-    fn enter(&self, side: Side, queue: &Queue<'static>, me: &Me<'static>, limit: Limit) -> PyResult<bool> {
+    fn enter(&self, side: Side, queue: &Queue<'static>, me: &Me<'static>, how: How) -> PyResult<bool> {
         if side.try_enter(queue, me.id) {
             return Ok(true);
         }
-        self.wait(side, queue, me, limit)
+        match how {
+            How::Waiting(limit) => self.wait(side, queue, me, limit),
+            How::NotAtAll => self.enter_or_go(side, queue, me),
+        }
+    }
+
+    /// For tasks of an event loop: the side is had now, also from the dead, or not.
+    #[cold]
+    fn enter_or_go(&self, side: Side, queue: &Queue<'static>, me: &Me<'static>) -> PyResult<bool> {
+        self.base.arena().check().map_err(|e| py::raise_core(&e))?;
+        let (mine, over) = match side {
+            // In this order: what was put before a shutdown is seen, so "shut and nothing" is final.
+            Side::Read => (queue.try_read_deep(me), queue.is_shut() && queue.is_empty()),
+            Side::Write => (queue.try_write_deep(me), queue.is_closed()),
+        };
+        if over && !mine {
+            return Err(self.was_shut());
+        }
+        Ok(mine)
+    }
+
+    fn was_shut(&self) -> py::Raised {
+        py::raise("HF201", &format!("{} was shut down", self.base.title()))
     }
 
     #[cold]
@@ -100,9 +123,18 @@ impl Shared {
         match got {
             Some(Turn::Mine) => Ok(true),
             Some(Turn::Nothing) | None => Ok(false),
-            Some(Turn::Shut) => Err(py::raise("HF201", &format!("{} was shut down", self.base.title()))),
+            Some(Turn::Shut) => Err(self.was_shut()),
         }
     }
+}
+
+/// Whether a caller may block.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// So long.
+    Waiting(Limit),
+    /// Not for a microsecond: it is a task of an event loop.
+    NotAtAll,
 }
 
 /// One side of a queue.
@@ -206,7 +238,25 @@ unsafe extern "C-unwind" fn shut(object: Object, args: *const Object, count: ffi
         // SAFETY: called as a method with one argument.
         let (this, at_once) = unsafe { (shared(object), py::truth(*args)?) };
         let (queue, me) = (this.queue()?, this.base.me()?);
-        let dropped = py::detached(|| queue.shut(&me, at_once)).map_err(|e| py::raise_core(&e))?;
+        let _busy = this.base.busy();
+        let never = Cell::new(waiting::Spin::never());
+        let got = waiting::block(
+            &me,
+            Limit::Never,
+            &never,
+            || false,
+            // Without time there is nothing to try: the first look of `block` is of no use here.
+            |patience| match patience.deadline {
+                Some(_) => Waited::TimedOut,
+                None => match queue.shut(&me, at_once, patience) {
+                    Ok(Waited::Done(dropped)) => Waited::Done(Ok(dropped)),
+                    Ok(Waited::TimedOut) => Waited::TimedOut,
+                    Ok(Waited::Interrupted) => Waited::Interrupted,
+                    Err(e) => Waited::Done(Err(e)),
+                },
+            },
+        )?;
+        let dropped = got.unwrap_or(Ok(0)).map_err(|e| py::raise_core(&e))?;
         Ok(py::integer(dropped))
     };
     py::give(act())
@@ -225,6 +275,20 @@ unsafe extern "C-unwind" fn counts(object: Object, _: Object) -> Object {
             py::integer(queue.unfinished()),
             py::boolean(queue.is_shut()),
         ])
+    };
+    py::give(act())
+}
+
+/// `_holders()`: pids of those who are inside the readers' and the writers' side, 0 for nobody.
+unsafe extern "C-unwind" fn holders(object: Object, _: Object) -> Object {
+    let act = || {
+        // SAFETY: called as a method.
+        let this = unsafe { shared(object) };
+        let pids = this.queue()?.locks().map(|word| match word.load(SC) & OWNER_MASK {
+            0 => 0,
+            owner => this.base.arena().holder(owner).pid,
+        });
+        py::tuple(&pids.map(|pid| py::integer(u64::from(pid))))
     };
     py::give(act())
 }
@@ -282,11 +346,6 @@ fn tasks_lost(this: &Base, lost: &[Lost]) -> py::Raised {
     py::raise_with("HF204", &text, &[("pids", py::give(py::tuple(&pids))), ("tasks", py::integer(tasks))])
 }
 
-unsafe extern "C-unwind" fn dealloc(object: Object) {
-    // SAFETY: called once, with the last reference gone.
-    unsafe { base::dealloc(object) };
-}
-
 /// `_unpack(...)` of the module: the object that `Parcel._pack` put into a block.
 pub use wire::unpack;
 
@@ -317,12 +376,12 @@ pub fn add_types(module: Object) -> bool {
         py::no_args(c"_is_closed", is_closed),
         py::fast(c"_shut", shut),
         py::no_args(c"_counts", counts),
+        py::no_args(c"_holders", holders),
         py::no_args(c"_task_done", task_done),
         py::fast(c"_join", join),
     ]);
-    let slots: [(i32, *mut c_void); 1] = [(ffi::Py_tp_dealloc, dealloc as *const () as *mut _)];
     let size = core::mem::size_of::<Shared>();
-    py::add_type(module, c"holdfast._core.Queue", size, methods, Vec::new(), &slots)
+    py::add_type(module, c"holdfast._core.Queue", size, methods, Vec::new(), &[base::dealloc_slot()])
         && parcel::add_types(module)
         && sink::add_types(module)
 }

@@ -5,9 +5,8 @@
 //! of a pipe, whose big messages lie in blocks while the pipe itself carries their numbers.
 
 use crate::base::{self, Base};
-use crate::py::{self, Object, PyResult};
+use crate::py::{self, Lookup, Object, PyResult};
 use holdfast_core::arena::{Arena, Handle};
-use holdfast_core::os::local::Local;
 use pyo3_ffi as ffi;
 use std::ffi::c_int;
 
@@ -18,29 +17,14 @@ struct Parcel {
     len: usize,
 }
 
-static CLASS: Local<Option<usize>> = Local::new(None);
-
 /// The class, for objects made here.
-fn class() -> PyResult<*mut ffi::PyTypeObject> {
-    if let Some(found) = *CLASS.lock() {
-        return Ok(found as *mut ffi::PyTypeObject);
-    }
-    // SAFETY: the GIL is held; the reference is kept for ever.
-    let found = unsafe {
-        let module = py::checked(ffi::PyImport_ImportModule(c"holdfast._core".as_ptr()))?;
-        let found = ffi::PyObject_GetAttrString(module, c"Parcel".as_ptr());
-        py::drop_ref(module);
-        py::checked(found)?
-    };
-    *CLASS.lock() = Some(found as usize);
-    Ok(found.cast())
-}
+static CLASS: Lookup = Lookup::new(c"holdfast._core", c"Parcel");
 
 /// A parcel over a slot of this process, which has or will have the block with these bytes.
 pub fn parcel(arena: &'static Arena, handle: Handle, at: *const u8, len: usize) -> PyResult<Object> {
     // SAFETY: the class is that of parcels; the object is new.
     unsafe {
-        let made = base::wrap(class()?, arena, handle)?;
+        let made = base::wrap(CLASS.get()?.cast(), arena, handle)?;
         let this = &mut *made.cast::<Parcel>();
         (this.at, this.len) = (at.cast_mut(), len);
         Ok(made)

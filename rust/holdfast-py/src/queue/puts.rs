@@ -1,10 +1,11 @@
 //! Putting.
 
 use super::encode::{encode, Encoded};
-use super::{limit, raise_from_queue, shared, Shared, Side};
+use super::{limit, raise_from_queue, shared, How, Shared, Side};
 use crate::py::{self, Object, PyResult};
 use crate::waiting::Limit;
-use holdfast_core::ring::queue::{Queue, Writer, INLINE};
+use holdfast_core::ring::ends::Writer;
+use holdfast_core::ring::queue::{Queue, INLINE};
 use holdfast_core::ring::store::Block;
 use holdfast_core::Me;
 use pyo3_ffi as ffi;
@@ -45,34 +46,34 @@ fn give_back(me: &Me<'static>, block: Block) {
 
 impl Shared {
     /// Puts one object. `Ok(false)`: full.
-    fn put_one(&self, object: Object, limit: Limit) -> PyResult<bool> {
+    fn put_one(&self, object: Object, how: How) -> PyResult<bool> {
         let queue = self.open_queue()?;
         self.used.set(true);
         let me = self.base.me()?;
         let message = encode(object)?;
         let tag = message.tag();
         if let Some(bytes) = message.whole().filter(|b| b.len() <= INLINE) {
-            if !self.enter(Side::Write, &queue, &me, limit)? {
+            if !self.enter(Side::Write, &queue, &me, how)? {
                 return Ok(false);
             }
             let mut writer = queue.writer();
             let done = writer.push(&me, tag, bytes);
             let grew = writer.finish(&me);
-            if grew > 0 && limit == Limit::Never {
+            if grew > 0 && how == How::Waiting(Limit::Never) {
                 self.pause(&queue, grew);
             }
             return done.map(|()| true).map_err(|e| py::raise_core(&e));
         }
-        self.put_long(&queue, &me, &message, limit)
+        self.put_long(&queue, &me, &message, how)
     }
 
     #[cold]
-    fn put_long(&self, queue: &Queue<'static>, me: &Me<'static>, message: &Encoded, limit: Limit) -> PyResult<bool> {
+    fn put_long(&self, queue: &Queue<'static>, me: &Me<'static>, message: &Encoded, how: How) -> PyResult<bool> {
         let (tag, len) = (message.tag(), message.len());
         if len <= INLINE {
             let mut bytes = vec![0; len];
             message.write(|offset, piece| bytes[offset..offset + piece.len()].copy_from_slice(piece));
-            if !self.enter(Side::Write, queue, me, limit)? {
+            if !self.enter(Side::Write, queue, me, how)? {
                 return Ok(false);
             }
             let mut writer = queue.writer();
@@ -81,7 +82,7 @@ impl Shared {
             return done.map(|()| true).map_err(|e| py::raise_core(&e));
         }
         let (block, grew) = into_block(me, message)?;
-        match self.enter(Side::Write, queue, me, limit) {
+        match self.enter(Side::Write, queue, me, how) {
             Ok(true) => {}
             other => {
                 give_back(me, block);
@@ -91,7 +92,7 @@ impl Shared {
         let mut writer = queue.writer();
         let done = writer.push_block(me, tag, block, len);
         writer.finish(me);
-        if grew && limit == Limit::Never {
+        if grew && how == How::Waiting(Limit::Never) {
             self.pause(queue, len);
         }
         done.map(|()| true).map_err(|e| {
@@ -100,7 +101,7 @@ impl Shared {
         })
     }
 
-    /// Puts many. The number of those that are in when time was up, if it was.
+    /// Puts many. The number of those that are in when time was up, if it was. An error that comes later says so, too.
     fn put_all(&self, items: Object, limit: Limit) -> PyResult<Option<usize>> {
         let queue = self.open_queue()?;
         self.used.set(true);
@@ -108,15 +109,24 @@ impl Shared {
         let mut all = Many { bytes: Vec::new(), messages: Vec::new(), entered: 0, me };
         all.encode(items)?;
         while all.entered < all.messages.len() {
-            if !self.enter(Side::Write, &queue, &me, limit)? {
-                return Ok(Some(all.entered));
+            match self.enter_some(&queue, &mut all, limit) {
+                Ok(true) => {}
+                Ok(false) => return Ok(Some(all.entered)),
+                Err(_) => return Err(say_accepted(all.entered)),
             }
-            let mut writer = queue.writer();
-            let done = all.enter(&mut writer);
-            writer.finish(&me);
-            done.map_err(|e| py::raise_core(&e))?;
         }
         Ok(None)
+    }
+
+    fn enter_some(&self, queue: &Queue<'static>, all: &mut Many, limit: Limit) -> PyResult<bool> {
+        let me = all.me;
+        if !self.enter(Side::Write, queue, &me, How::Waiting(limit))? {
+            return Ok(false);
+        }
+        let mut writer = queue.writer();
+        let done = all.enter(&mut writer);
+        writer.finish(&me);
+        done.map(|()| true).map_err(|e| py::raise_core(&e))
     }
 }
 
@@ -196,7 +206,7 @@ impl Drop for Many {
 }
 
 fn put_or_full(this: &Shared, object: Object, limit: Limit) -> PyResult<Object> {
-    if this.put_one(object, limit)? {
+    if this.put_one(object, How::Waiting(limit))? {
         Ok(py::none())
     } else {
         Err(raise_from_queue(c"Full"))
@@ -242,10 +252,7 @@ pub unsafe extern "C-unwind" fn put_now(object: Object, args: *const Object, cou
         }
         // SAFETY: called as a method with one argument.
         let (this, item) = unsafe { (shared(object), *args) };
-        if !this.open_queue()?.looks_ready_to_write() && !this.queue()?.is_shut() {
-            return Ok(py::boolean(false));
-        }
-        this.put_one(item, Limit::Now).map(py::boolean)
+        this.put_one(item, How::NotAtAll).map(py::boolean)
     };
     py::give(act())
 }
@@ -272,10 +279,14 @@ pub unsafe extern "C-unwind" fn put_many(
 /// Raises `queue.Full` that says how many are in.
 fn full_after(accepted: usize) -> py::Raised {
     let _ = raise_from_queue(c"Full");
-    let [class, value, trace] = py::take_error();
-    // SAFETY: the references are ours; a normalized exception is an object that takes attributes.
+    say_accepted(accepted)
+}
+
+/// The exception that is set gets an attribute: how many items are in.
+fn say_accepted(accepted: usize) -> py::Raised {
+    let mut parts = py::take_error();
+    // SAFETY: the references are ours; a normalized exception is an object that takes attributes, or refuses.
     unsafe {
-        let mut parts = [class, value, trace];
         let [class, value, trace] = &mut parts;
         ffi::PyErr_NormalizeException(class, value, trace);
         let number = py::integer(accepted as u64);
@@ -283,6 +294,6 @@ fn full_after(accepted: usize) -> py::Raised {
             ffi::PyErr_Clear();
         }
         py::drop_ref(number);
-        py::raise_again(parts)
     }
+    py::raise_again(parts)
 }

@@ -3,7 +3,7 @@
 //! A pickler is made once and used again (its memo is cleared after each object): making one costs more than most objects.
 
 use crate::base::allocate;
-use crate::py::{self, Object, PyResult};
+use crate::py::{self, Lookup, Object, PyResult};
 use holdfast_core::os::local::Local;
 use pyo3_ffi as ffi;
 use std::ffi::c_int;
@@ -133,26 +133,8 @@ const MOST_IDLE: usize = 8;
 
 /// Picklers that nobody uses now.
 static IDLE: Local<Vec<Pickler>> = Local::new(Vec::new());
-/// `_core._Sink` and `holdfast.queues._pickler`, found at the first use.
-static MAKERS: Local<Option<(usize, usize)>> = Local::new(None);
-
-fn makers() -> PyResult<(usize, usize)> {
-    if let Some(found) = *MAKERS.lock() {
-        return Ok(found);
-    }
-    // SAFETY: the GIL is held; the references are kept for ever.
-    let found = unsafe {
-        let core = py::checked(ffi::PyImport_ImportModule(c"holdfast._core".as_ptr()))?;
-        let class = ffi::PyObject_GetAttrString(core, c"_Sink".as_ptr());
-        py::drop_ref(core);
-        let queues = py::checked(ffi::PyImport_ImportModule(c"holdfast._pickling".as_ptr()))?;
-        let make = ffi::PyObject_GetAttrString(queues, c"pickler".as_ptr());
-        py::drop_ref(queues);
-        (py::checked(class)? as usize, py::checked(make)? as usize)
-    };
-    *MAKERS.lock() = Some(found);
-    Ok(found)
-}
+static CLASS: Lookup = Lookup::new(c"holdfast._core", c"_Sink");
+static MAKE: Lookup = Lookup::new(c"holdfast._pickling", c"pickler");
 
 impl Pickler {
     /// One that is idle, or a new one.
@@ -160,13 +142,12 @@ impl Pickler {
         if let Some(idle) = IDLE.lock().pop() {
             return Ok(idle);
         }
-        let (class, make) = makers()?;
+        let (class, make) = (CLASS.get()?, MAKE.get()?);
         // SAFETY: the class is our own; the GIL is held; each reference made here is kept in the result or released.
         unsafe {
-            let sink = allocate((class as Object).cast())?;
+            let sink = allocate(class.cast())?;
             (*sink.cast::<Sink>()).written = Box::into_raw(Box::default());
-            let pickler =
-                ffi::PyObject_CallFunctionObjArgs(make as Object, sink, core::ptr::null_mut::<ffi::PyObject>());
+            let pickler = ffi::PyObject_CallFunctionObjArgs(make, sink, core::ptr::null_mut::<ffi::PyObject>());
             let pickler = py::checked(pickler).inspect_err(|_| py::drop_ref(sink))?;
             let dump = ffi::PyObject_GetAttrString(pickler, c"dump".as_ptr());
             let clear_memo = ffi::PyObject_GetAttrString(pickler, c"clear_memo".as_ptr());

@@ -1,20 +1,20 @@
 //! Getting.
 
 use super::decode::{self, Copy, Raw, LONG};
-use super::{limit, parcel, raise_from_queue, shared, Shared, Side};
+use super::{limit, parcel, raise_from_queue, shared, How, Shared, Side};
 use crate::py::{self, Object, PyResult};
 use crate::waiting::Limit;
-use holdfast_core::arena::layout::kind;
-use holdfast_core::ring::queue::{Fate, Message, Reader};
+use holdfast_core::ring::ends::Reader;
+use holdfast_core::ring::queue::{Fate, Message};
 use holdfast_core::Me;
 use pyo3_ffi as ffi;
 
 impl Shared {
     /// Gets one object. `None`: empty.
-    fn get_one(&self, limit: Limit, copy: bool) -> PyResult<Option<Object>> {
+    fn get_one(&self, how: How, copy: bool) -> PyResult<Option<Object>> {
         let queue = self.open_queue()?;
         let me = self.base.me()?;
-        if !self.enter(Side::Read, &queue, &me, limit)? {
+        if !self.enter(Side::Read, &queue, &me, how)? {
             return Ok(None);
         }
         let mut taking = Taking { reader: Some(queue.reader()), me, copy };
@@ -31,11 +31,23 @@ impl Shared {
         let queue = self.open_queue()?;
         let me = self.base.me()?;
         let mut found = Vec::new();
-        if most == 0 || !self.enter(Side::Read, &queue, &me, limit)? {
+        if most == 0 || !self.enter(Side::Read, &queue, &me, How::Waiting(limit))? {
             return Ok(found);
         }
         let mut taking = Taking { reader: Some(queue.reader()), me, copy };
         while found.len() < most {
+            if taking.reader.is_none() {
+                // A long message was copied out without the GIL, and the side was opened for that.
+                match self.enter(Side::Read, &queue, &me, How::Waiting(Limit::Now)) {
+                    Ok(true) => taking.reader = Some(queue.reader()),
+                    Ok(false) => break,
+                    Err(_) => {
+                        // SAFETY: the GIL is held. Shut down meanwhile: the next call says so.
+                        unsafe { ffi::PyErr_Clear() };
+                        break;
+                    }
+                }
+            }
             match taking.next() {
                 Ok(Some(raw)) => found.push(raw),
                 Ok(None) => break,
@@ -81,7 +93,9 @@ impl Taking {
         let Some(reader) = &mut self.reader else { return Err(py::Raised) };
         let raise = |e| py::raise_core(&e);
         if !self.copy {
-            let handle = self.me.arena.make(kind::PARCEL, 0, |_| {}).map_err(raise)?;
+            let _held = py::NoCollection::begin();
+            let block = message.block.ok_or_else(|| raise(holdfast_core::Error::corrupt("message")))?;
+            let handle = self.me.arena.make_parcel(block).map_err(raise)?;
             let parcel = parcel::parcel(self.me.arena, handle, message.at, message.len)?;
             let mut copies = Vec::new();
             let raw = decode::long(message, &mut copies, parcel);
@@ -134,7 +148,7 @@ pub(super) fn make(copies: &[Copy]) {
 }
 
 fn get_or_empty(this: &Shared, limit: Limit, copy: bool) -> PyResult<Object> {
-    this.get_one(limit, copy)?.ok_or_else(|| raise_from_queue(c"Empty"))
+    this.get_one(How::Waiting(limit), copy)?.ok_or_else(|| raise_from_queue(c"Empty"))
 }
 
 fn as_copy(copy: Option<Object>) -> PyResult<bool> {
@@ -180,12 +194,7 @@ pub unsafe extern "C-unwind" fn get_now(object: Object, args: *const Object, cou
     let act = || {
         // SAFETY: called as a method; `count` arguments are in the array.
         let (this, copy) = unsafe { (shared(object), (count > 0).then(|| *args)) };
-        let queue = this.open_queue()?;
-        let got = if queue.looks_ready_to_read() || queue.is_empty() && queue.is_shut() {
-            this.get_one(Limit::Now, as_copy(copy)?)?
-        } else {
-            None
-        };
+        let got = this.get_one(How::NotAtAll, as_copy(copy)?)?;
         Ok(got.unwrap_or_else(|| {
             // SAFETY: a singleton that always exists.
             unsafe {
