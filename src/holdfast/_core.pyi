@@ -308,13 +308,30 @@ def _unpack(arena: str, slot: int, generation: int, block: int, tag: int, length
     """The object that `Parcel._pack` put into a block, which is free then. Raises: HandleGone, UnknownArena."""
 
 def _run_batch(
-    function: Any, how: int, values: list[Any], start: int, results: list[Any], ledger: Any, notes: int, noted: int, /
-) -> bool:
-    """Runs ``values[start:]``, appends to ``results``, notes each in the ledger from note ``noted`` on.
+    function: Any,
+    how: int,
+    values: list[Any],
+    results: list[Any],
+    ledger: Any,
+    notes: int,
+    noted: int,
+    patience: float,
+    /,
+) -> int:
+    """Runs what it can claim of ``values``, appends to ``results``, notes each in the ledger from note ``noted`` on.
 
-    Ends at the last one, when a result could not be noted, or when the results have waited long enough to be sent;
-    false in the last two cases. Raises: what a task raised, after the results of those before it are appended.
+    Returns 0 when all is claimed, 1 when the last result could not be noted, 2 when the notes are full or the results
+    have waited for ``patience`` seconds. Raises: what a task raised, after the results before it are appended.
     """
+
+def _begin(ledger: Any, notes: int, batch: int, count: int, /) -> None:
+    """Opens a batch of ``count`` tasks in a worker's ledger: nothing is noted, nothing claimed."""
+
+def _claim(ledger: Any, notes: int, /) -> int:
+    """The position of the next task of the batch, for the worker to begin; -1 if none is left."""
+
+def _revoke(ledger: Any, notes: int, batch: int, /) -> tuple[int, int] | None:
+    """Takes back what the worker has not claimed of a batch: positions from and to; None if there is nothing."""
 
 def _append(fd: int, path: bytes, line: bytes, inode: int, device: int, limit: int, intent: int, /) -> bool:
     """Appends a line to a log file, with its lock held; ``intent`` is the address of three words that writers share.

@@ -17,17 +17,15 @@ import sys
 import threading
 import time
 import weakref
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, _base
 from concurrent.futures import process as _std
-from concurrent.futures._base import LOGGER
 from itertools import islice
 from multiprocessing import TimeoutError as _Timeout
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from holdfast.crew import cargo
 from holdfast.crew.crew import OPEN, TERMINATED, Crew
-from holdfast.crew.failures import Told, lost, opened, rebuilt
-from holdfast.crew.plan import Job
+from holdfast.crew.failures import Told, lost, rebuilt
+from holdfast.crew.trades import Trades
 from holdfast.errors import InitializerFailed, ResultLost, WorkerDied
 from holdfast.pool_results import Stream
 
@@ -38,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["ProcessExecutor", "TaskFuture"]
 
 _T = TypeVar("_T")
+_PENDING, _RUNNING, _FINISHED = _base.PENDING, _base.RUNNING, _base.FINISHED
+_CANCELLED, _NOTIFIED = _base.CANCELLED, _base.CANCELLED_AND_NOTIFIED
 _MOST_WORKERS = 1 << 16
 
 
@@ -73,7 +73,7 @@ class _Logged:
         try:
             self._initializer(*args)
         except BaseException:
-            LOGGER.critical("Exception in initializer:", exc_info=True)
+            _base.LOGGER.critical("Exception in initializer:", exc_info=True)
             raise
 
 
@@ -93,10 +93,72 @@ def _no_workers(error: BaseException) -> BaseException:
 
 
 class TaskFuture(Future[_T]):
-    """The future of a task; `cancel` stops the task even if it runs."""
+    """The future of a task; `cancel` stops the task even if it runs. A slip, as `plan.Single` has it.
 
-    _task: _Task | None = None
-    _crew: Crew | None = None
+    Its condition is made when somebody waits, which few do, around the lock that is there from the start: so a future
+    costs a third of the standard library's.
+    """
+
+    _crew: Crew | None = None  # where the task is; None if what runs cannot be stopped
+    _made: threading.Condition | None = None
+    error_of = staticmethod(_error_of)
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._state = _PENDING
+        self._result: Any = None
+        self._exception: BaseException | None = None
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Any] = []
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
+        made = self._made
+        if made is None:
+            made = self.__dict__.setdefault("_made", threading.Condition(self._lock))  # one, whoever comes together
+        return made
+
+    def starting(self) -> bool:
+        """Whether the result is wanted; it cannot be cancelled as one that waits from now on."""
+        with self._lock:
+            if self._state == _PENDING:
+                self._state = _RUNNING
+                return True
+        return self.set_running_or_notify_cancel()
+
+    def settle(self, value: Any, success: bool) -> None:  # noqa: ANN401 - a result or an exception
+        """Take the result or the exception; the first one counts, and none after `cancel`."""
+        with self._lock:
+            if self._state not in (_RUNNING, _PENDING):
+                return
+            if success:
+                self._result = value
+            else:
+                self._exception = value
+            self._state = _FINISHED
+            for waiter in self._waiters:
+                tell = waiter.add_result if success else waiter.add_exception
+                tell(self)
+            if self._made is not None:
+                self._made.notify_all()
+        if self._done_callbacks:
+            self._invoke_callbacks()  # type: ignore[attr-defined]
+
+    def result(self, timeout: float | None = None) -> _T:
+        """What the task returned.
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Raises:
+            TimeoutError: it has not finished in time.
+            CancelledError: it was cancelled.
+            BaseException: what it raised, `WorkerDied`, or `TaskTimeout`.
+        """
+        if self._state == _FINISHED and self._exception is None:
+            found: _T = self._result
+            return found
+        return super().result(timeout)
 
     def cancel(self) -> bool:
         """Cancel the task: it is not begun, or, if it runs, its worker is stopped and replaced.
@@ -106,57 +168,16 @@ class TaskFuture(Future[_T]):
         """
         if super().cancel():
             return True
-        task, crew = self._task, self._crew
-        if task is None or crew is None:
-            return False
+        if self._crew is None or self.done() or not self._crew.stop_one(self):
+            return self.cancelled()
         with self._condition:
-            if self._state != "RUNNING":
-                return self._state in ("CANCELLED", "CANCELLED_AND_NOTIFIED")
-            self._state = "CANCELLED"
+            if self._state != _RUNNING:
+                return self._state in (_CANCELLED, _NOTIFIED)
+            self._state = _CANCELLED
             self._condition.notify_all()
-        crew.stop(task, None)
-        self._task = None
         self._invoke_callbacks()  # type: ignore[attr-defined]
         self.set_running_or_notify_cancel()
         return True
-
-
-class _Task(Job):
-    """A job of one task, and its future."""
-
-    def __init__(self, future: TaskFuture[Any], function: Any, reference: bool, **options: Any) -> None:  # noqa: ANN401
-        super().__init__(function, reference, **options)
-        self.future = future
-
-    def starting(self) -> bool:
-        """Whether it was not cancelled meanwhile."""
-        return self.future.set_running_or_notify_cancel()
-
-    def deliver(self, start: int, marks: bytes | None, values: list[Any]) -> None:
-        """Take the result in."""
-        if marks is None:
-            self._settle(values[0], True)
-            return
-        for _, mark, value in opened(start, marks, values):
-            self._settle(_error_of(value) if mark else value, not mark)
-
-    def _settle(self, value: Any, success: bool) -> None:  # noqa: ANN401 - a result or an exception
-        future = self.future
-        future._task = None  # noqa: SLF001 - of this module
-        if future.cancelled() or future.done():
-            return
-        if success:
-            future.set_result(value)
-        else:
-            future.set_exception(value)
-
-    def fail(self, index: int, error: BaseException) -> None:  # noqa: ARG002 - there is one task
-        """Take in how the task failed."""
-        self._settle(error, False)
-
-    def end(self, error: BaseException) -> None:
-        """Take in that no result will come."""
-        self._settle(error, False)
 
 
 class _Results(Stream):
@@ -230,7 +251,8 @@ class ProcessExecutor(Executor):
         context = _default_context.get_context() if mp_context is None else mp_context
         count = (_default_context.cpu_count() or 1) if max_workers is None else max_workers
         _check_numbers(count, initializer, max_tasks_per_child)
-        self._timeout, self._retries = timeout, retries
+        self._trades = Trades(timeout, retries)
+        self._counted = max_tasks_per_child is not None
         self._mp_context = context
         self._crew = Crew(
             context,
@@ -286,18 +308,17 @@ class ProcessExecutor(Executor):
             RuntimeError: the executor was shut down.
             BrokenProcessPool: no worker can be started.
         """
-        self._check_open()
+        crew = self._crew
+        if crew.state != OPEN or crew.broken is not None:
+            self._check_open()
         future: TaskFuture[_T] = TaskFuture()
-        name = getattr(fn, "__qualname__", "task")
-        try:
-            function, reference = cargo.seal_function(fn)
-        except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
-            future.set_exception(error)
+        trade = self._trades.get(fn)
+        if isinstance(trade, BaseException):
+            future.set_exception(trade)
             return future
-        task = _Task(future, function, reference, call=2, timeout=self._timeout, retries=self._retries, name=name)
         if self._stops:
-            future._task, future._crew = task, self._crew  # noqa: SLF001 - of this module
-        self._crew.submit_one(task, (args, kwargs))
+            future._crew = crew  # noqa: SLF001 - of this module
+        crew.submit_one(trade, future, (args, kwargs))
         return future
 
     def map(
@@ -330,9 +351,12 @@ class ProcessExecutor(Executor):
             raise ValueError(message)
         self._check_open()
         end = None if timeout is None else time.monotonic() + timeout
-        function, reference = cargo.seal_function(fn)
-        options = {"call": 1, "chunk": chunksize, "timeout": self._timeout, "retries": self._retries}
-        job = _Results(function, reference, True, name=getattr(fn, "__qualname__", "task"), **options)
+        trade = self._trades.get(fn)
+        if isinstance(trade, BaseException):
+            raise trade
+        options = {"call": 1, "chunk": chunksize, "timeout": trade.timeout, "retries": trade.retries}
+        job = _Results(trade.function, trade.reference, True, name=trade.name, **options)
+        job.fixed = self._counted
         rounds = zip(*iterables, strict=False)
         values = list(rounds) if buffersize is None else list(islice(rounds, buffersize))
         job.waiting.extend(values)
@@ -351,9 +375,9 @@ class ProcessExecutor(Executor):
         """
         crew = self._crew
         if cancel_futures:
-            for job in crew.withdraw():
-                if isinstance(job, _Task) and Future.cancel(job.future):
-                    job.future.set_running_or_notify_cancel()
+            for future in crew.withdraw():
+                if Future.cancel(future):
+                    future.set_running_or_notify_cancel()
         crew.close()
         if wait:
             crew.join()
@@ -428,22 +452,23 @@ def _results(crew: Crew, job: Stream, rounds: Iterator[Any], given: int, end: fl
     try:
         while True:
             try:
-                success, value = job.take(None if end is None else max(0.0, end - time.monotonic()))
+                run = job.take(None if end is None else max(0.0, end - time.monotonic()))
             except StopIteration:
                 return
             except _Timeout:
                 raise TimeoutError from None
-            if not job.ended:
-                more = list(islice(rounds, 1))
-                given += len(more)
-                if not more:
-                    job.tell_total(given)
-                crew.feed(job, more, credit=None, ended=not more)
-            if not success:
-                raise value
-            held = [value]
-            del value
-            yield held.pop()  # and keep nothing of it
+            values = run.values
+            values.reverse()
+            for place in range(len(values)):
+                if not job.ended:
+                    more = list(islice(rounds, 1))
+                    given += len(more)
+                    if not more:
+                        job.tell_total(given)
+                    crew.feed(job, more, credit=None, ended=not more)
+                if place in run.failed:
+                    raise values.pop()
+                yield values.pop()  # and keep nothing of it
     finally:
         crew.abandon(job)
 

@@ -13,8 +13,8 @@ from multiprocessing import util
 from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any
 
-from holdfast.crew import cargo
 from holdfast.crew.crew import CLOSED, OPEN, TERMINATED, Crew
+from holdfast.crew.trades import Trades
 from holdfast.pool_results import (
     AsyncResult,
     IMapIterator,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncResult", "Pool", "ThreadPool"]
 
 _STATES = {OPEN: "RUN", CLOSED: "CLOSE", TERMINATED: "TERMINATE"}
-_WINDOW = 128  # chunks of an iterator's results that are under way before their results are used, at least
+_WINDOW = 512  # chunks of an iterator's results that are under way before their results are used, at least
 
 
 class Pool(_std.Pool):
@@ -77,6 +77,8 @@ class Pool(_std.Pool):
             raise ValueError(message)
         _check_callable(initializer)
         self._ctx = chosen
+        self._trades = Trades()
+        self._counted = maxtasksperchild is not None
         self._crew: Crew = Crew(chosen, count, initializer, initargs, maxtasksperchild)
         self._terminate = util.Finalize(self, self._crew.terminate, exitpriority=15)
 
@@ -150,12 +152,13 @@ class Pool(_std.Pool):
             ValueError: the pool is closed.
         """
         self._check_running()
-        job = AsyncResult(self, *_sealed(func), callback, error_callback, call=2, name=_name(func))
-        if isinstance(job.function, BaseException):
-            job.end(job.function)
-            return job
-        self._crew.submit_one(job, (tuple(args), dict(kwds) if kwds else {}))
-        return job
+        result = AsyncResult(self, callback, error_callback)
+        trade = self._trades.get(func)
+        if isinstance(trade, BaseException):
+            result.settle(trade, False)
+        else:
+            self._crew.submit_one(trade, result, (tuple(args), dict(kwds) if kwds else {}))
+        return result
 
     def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
         """Call a function with each argument; the results, in order.
@@ -223,18 +226,12 @@ class Pool(_std.Pool):
         if call:
             values = [tuple(value) for value in values]
         chunk = -1 if chunksize is None else max(1, chunksize)
-        job = MapResult(
-            self,
-            *_sealed(func),
-            values,
-            callback=callback,
-            error_callback=error_callback,
-            call=call,
-            chunk=chunk,
-            name=_name(func),
-        )
-        if isinstance(job.function, BaseException):
-            job.end(job.function)
+        trade = self._trades.get(func)
+        known = None if isinstance(trade, BaseException) else trade
+        job = MapResult(self, known, values, callback, error_callback, call=call, chunk=chunk)
+        job.fixed = self._counted
+        if isinstance(trade, BaseException):
+            job.end(trade)
         elif values:
             self._crew.submit(job)
         return job
@@ -265,10 +262,11 @@ class Pool(_std.Pool):
         if chunksize < 1:
             message = f"Chunksize must be 1+, not {chunksize:n}"
             raise ValueError(message)
-        function, reference = _sealed(func)
-        job = Stream(function, reference, kind is IMapIterator, chunk=chunksize, name=_name(func))
-        if isinstance(function, BaseException):
-            raise function
+        trade = self._trades.get(func)
+        if isinstance(trade, BaseException):
+            raise trade
+        job = Stream(trade.function, trade.reference, kind is IMapIterator, chunk=chunksize, name=trade.name)
+        job.fixed = self._counted
         window = chunksize * max(_WINDOW, 32 * self._crew.workers)
         return kind(self, self._crew, job, iterable, window)
 
@@ -310,22 +308,10 @@ class Pool(_std.Pool):
             errors.warn("HF304", message, tasks=dropped)
 
 
-def _sealed(func: Callable[..., Any]) -> tuple[Any, bool]:
-    """The function sealed, or the exception that this raised, which is the result of every call of it."""
-    try:
-        return cargo.seal_function(func)
-    except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
-        return error, False
-
-
 def _check_callable(initializer: object) -> None:
     if initializer is not None and not callable(initializer):
         message = "initializer must be a callable"
         raise TypeError(message)
-
-
-def _name(func: object) -> str:
-    return str(getattr(func, "__qualname__", type(func).__qualname__))
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attributes

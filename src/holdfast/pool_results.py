@@ -9,7 +9,7 @@ from collections import deque
 from functools import partial
 from multiprocessing import TimeoutError as _Timeout
 from multiprocessing import pool as _std
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast.crew import worker
 from holdfast.crew.crew import OPEN
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from holdfast.crew.crew import Crew
+    from holdfast.crew.plan import Trade
 
 _LONGEST = threading.TIMEOUT_MAX
 _WORTH_WAITING = 0.001  # seconds in which arguments are collected before they are given
@@ -84,26 +85,35 @@ class Flag:
         return self._set
 
 
-class AsyncResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
-    """The result of ``apply_async``."""
+class AsyncResult(_std.ApplyResult):  # type: ignore[type-arg]
+    """The result of ``apply_async``; a slip, as `plan.Single` has it.
+
+    Args:
+        pool: kept alive until the result is there.
+        callback: called with the result.
+        error_callback: called with the exception.
+    """
+
+    error_of = staticmethod(error_of)
 
     def __init__(
         self,
-        pool: Any,  # noqa: ANN401 - kept alive until the result is there
-        function: Any,  # noqa: ANN401 - sealed
-        reference: bool,
+        pool: Any,  # noqa: ANN401 - see above
         callback: Callable[[Any], object] | None,
         error_callback: Callable[[BaseException], object] | None,
-        **options: Any,  # noqa: ANN401 - those of Job
     ) -> None:
-        Job.__init__(self, function, reference, **options)
         self._pool = pool
         self._event: Any = Flag()
         self._callback, self._error_callback = callback, error_callback
         self._success = True
         self._value: Any = None
 
-    def _settle(self, value: Any, success: bool) -> None:  # noqa: ANN401 - a result or an exception
+    def starting(self) -> bool:
+        """Whether the result is wanted."""
+        return True
+
+    def settle(self, value: Any, success: bool) -> None:  # noqa: ANN401 - a result or an exception
+        """Take the result or the exception; the first one counts."""
         if self._event.is_set():
             return
         self._value, self._success = value, success
@@ -115,35 +125,40 @@ class AsyncResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
             self._event.set()
             self._pool = self._callback = self._error_callback = None
 
-    def deliver(self, start: int, marks: bytes | None, values: list[Any]) -> None:
-        """Take the result in."""
-        if marks is None:
-            self._settle(values[0], True)
-            return
-        for _, mark, value in opened(start, marks, values):
-            self._settle(error_of(value) if mark else value, not mark)
 
-    def fail(self, index: int, error: BaseException) -> None:  # noqa: ARG002 - there is one task
-        """Take in how the task failed."""
-        self._settle(error, False)
+class MapResult(AsyncResult, Job):
+    """The result of ``map_async`` and ``starmap_async``.
 
-    def end(self, error: BaseException) -> None:
-        """Take in that no result will come."""
-        self._settle(error, False)
+    Args:
+        pool: as above.
+        trade: what is called; None if it cannot be.
+        values: the arguments.
+        callback: as above, with all results.
+        error_callback: as above.
+        options: those of `Job`.
+    """
 
-
-class MapResult(AsyncResult):
-    """The result of ``map_async`` and ``starmap_async``."""
-
-    def __init__(self, pool: Any, function: Any, reference: bool, values: list[Any], **options: Any) -> None:  # noqa: ANN401
-        super().__init__(pool, function, reference, **options)
+    def __init__(
+        self,
+        pool: Any,  # noqa: ANN401 - as above
+        trade: Trade | None,
+        values: list[Any],
+        callback: Callable[[Any], object] | None,
+        error_callback: Callable[[BaseException], object] | None,
+        **options: Any,  # noqa: ANN401 - those of Job
+    ) -> None:
+        AsyncResult.__init__(self, pool, callback, error_callback)
+        if trade is None:
+            Job.__init__(self, None, False, **options)
+        else:
+            Job.__init__(self, trade.function, trade.reference, name=trade.name, **options)
         self.waiting = Shelf(values)
         self.ended = True
         self._left = len(values)
         self._value = [None] * len(values)
         self._error: BaseException | None = None
         if not values:
-            self._settle([], True)
+            self.settle([], True)
 
     def deliver(self, start: int, marks: bytes | None, values: list[Any]) -> None:
         """Take results in."""
@@ -164,27 +179,49 @@ class MapResult(AsyncResult):
             self._error = error
         self._count(1)
 
+    def end(self, error: BaseException) -> None:
+        """Take in that nothing more will come."""
+        self.settle(error, False)
+
     def _count(self, tasks: int) -> None:
         self._left -= tasks
         if self._left == 0:
             if self._error is None:
-                self._settle(self._value, True)
+                self.settle(self._value, True)
             else:
-                self._settle(self._error, False)
+                self.settle(self._error, False)
+
+
+class Run(NamedTuple):
+    """Results of neighbours, as they arrived.
+
+    Attributes:
+        values: results and exceptions.
+        failed: which of them are exceptions; empty if none is.
+    """
+
+    values: list[Any]
+    failed: frozenset[int]
 
 
 class Stream(Job):
-    """A job whose results are used one by one."""
+    """A job whose results are used one by one: runs of them, which the consumer takes whole.
+
+    Args:
+        ordered: results are used in the order of the arguments.
+        options: those of `Job`.
+    """
 
     error_of = staticmethod(error_of)
+    urgent = True
 
     def __init__(self, function: Any, reference: bool, ordered: bool, **options: Any) -> None:  # noqa: ANN401
         super().__init__(function, reference, **options)
         self.waiting = Line()
         self._condition = threading.Condition(threading.Lock())
         self._ordered = ordered
-        self._ready: Any = {} if ordered else deque()
-        self.used = 0
+        self._runs: Any = {} if ordered else deque()  # by the number of the first task, or as they came
+        self.used = 0  # results in runs that were taken
         self.done = 0
         self._total: int | None = None
         self.failure: BaseException | None = None
@@ -193,14 +230,23 @@ class Stream(Job):
     def deliver(self, start: int, marks: bytes | None, values: list[Any]) -> None:
         """Take results in."""
         if marks is None:
-            found = [(index, True, value) for index, value in enumerate(values, start)]
-        else:
-            found = [(i, not mark, self.error_of(v) if mark else v) for i, mark, v in opened(start, marks, values)]
-        self._add(found)
+            self._add(start, Run(values, frozenset()))
+            return
+        found: list[Any] = []
+        failed: set[int] = set()
+        begin = start
+        for index, mark, value in opened(start, marks, values):
+            if index != begin + len(found):  # some in between are tried again
+                self._add(begin, Run(found, frozenset(failed)))
+                begin, found, failed = index, [], set()
+            if mark:
+                failed.add(len(found))
+            found.append(self.error_of(value) if mark else value)
+        self._add(begin, Run(found, frozenset(failed)))
 
     def fail(self, index: int, error: BaseException) -> None:
         """Take in how a task failed."""
-        self._add([(index, False, error)])
+        self._add(index, Run([error], frozenset({0})))
 
     def end(self, error: BaseException) -> None:
         """Take in that nothing more will come."""
@@ -208,60 +254,57 @@ class Stream(Job):
             self.failure = error
             self._condition.notify_all()
 
-    def _add(self, found: list[tuple[int, bool, Any]]) -> None:
+    def _add(self, start: int, run: Run) -> None:
+        if not run.values:
+            return
         with self._condition:
-            self.done += len(found)
+            self.done += len(run.values)
             if self.dropped:
                 return
             if self._ordered:
-                self._ready.update((index, (ok, value)) for index, ok, value in found)
+                self._runs[start] = run
+                if start != self.used:
+                    return
             else:
-                self._ready.extend((ok, value) for _, ok, value in found)
+                self._runs.append(run)
             self._condition.notify_all()
 
     def tell_total(self, total: int, error: BaseException | None = None) -> None:
         """Say how many arguments there are; `error`: what their iterator raised at the end."""
         if error is not None:
-            self._add([(total, False, error)])
+            self.fail(total, error)
             total += 1
         with self._condition:
             self._total = total
             self._condition.notify_all()
 
-    def take(self, timeout: float | None) -> tuple[bool, Any]:
-        """The next result, as success and value; waits for at most `timeout` seconds.
+    def take(self, timeout: float | None) -> Run:
+        """The next run of results; waits for at most `timeout` seconds.
 
         Raises:
             StopIteration: there are no more.
             multiprocessing.TimeoutError: none came in time.
+            BaseException: nothing more will come, and why.
         """
         with self._condition:
-            found = self._next()
-            if found is None:
+            if not self._there():
                 self._condition.wait_for(self._stirred, timeout)
-                found = self._next()
-        if found is not None:
-            return found
-        if self._total is not None and self.used >= self._total:
-            raise StopIteration
-        if self.failure is not None:
-            raise self.failure
-        raise _Timeout
+            if self._there():
+                run: Run = self._runs.pop(self.used) if self._ordered else self._runs.popleft()
+                self.used += len(run.values)
+                self._condition.notify_all()
+                return run
+            if self._total is not None and self.used >= self._total:
+                raise StopIteration
+            if self.failure is not None:
+                raise self.failure
+            raise _Timeout
+
+    def _there(self) -> bool:
+        return self.used in self._runs if self._ordered else bool(self._runs)
 
     def _stirred(self) -> bool:
-        there = self.used in self._ready if self._ordered else bool(self._ready)
-        return there or self.failure is not None or (self._total is not None and self.used >= self._total)
-
-    def _next(self) -> tuple[bool, Any] | None:
-        found: tuple[bool, Any] | None
-        if not self._ready:
-            return None
-        found = self._ready.pop(self.used, None) if self._ordered else self._ready.popleft()
-        if found is not None:
-            self.used += 1
-            if self.used & 15 == 0:
-                self._condition.notify_all()
-        return found
+        return self._there() or self.failure is not None or (self._total is not None and self.used >= self._total)
 
     def wait_for_room(self, crew: Crew, fed: int, window: int) -> int:
         """Wait until more arguments may be given.
@@ -282,7 +325,7 @@ class Stream(Job):
         """Nobody wants the results any more; the tasks run all the same."""
         with self._condition:
             self.dropped = True
-            self._ready.clear()
+            self._runs.clear()
             self._condition.notify_all()
 
 
@@ -301,6 +344,9 @@ class IMapIterator:
         self._pool, self._crew, self._stream = pool, crew, stream
         self._step = max(1, window // 4)
         self._used = 0
+        self._values: deque[Any] = deque()  # of the run that is being used
+        self._failed: frozenset[int] = frozenset()
+        self._place = 0
         if isinstance(values, (list, tuple, range, str, bytes)):
             stream.waiting = Shelf(list(values))
             stream.ended = True
@@ -326,17 +372,30 @@ class IMapIterator:
             multiprocessing.TimeoutError: it did not come in time.
             BaseException: what the task raised, `WorkerDied` if its worker died.
         """
+        failed = self._failed
+        while not self._values:
+            self._fetch(timeout)
+            failed = self._failed
+        value = self._values.popleft()
+        if failed:
+            self._place += 1
+            if self._place - 1 in failed:
+                raise value
+        return value
+
+    def _fetch(self, timeout: float | None) -> None:
+        """Take the next run of results, which counts as used, and leave to have as many more under way."""
         stream = self._stream
-        success, value = stream.take(timeout)
-        self._used += 1
+        run = stream.take(timeout)
+        self._values, self._failed, self._place = deque(run.values), run.failed, 0
+        self._used += len(run.values)
         if stream.credit is not None and self._used >= self._step:
             self._crew.feed(stream, credit=self._used)
             self._used = 0
-        if success:
-            return value
-        raise value
 
     def __next__(self) -> Any:  # noqa: ANN401 - as above
+        if self._values and not self._failed:
+            return self._values.popleft()
         return self.next()
 
     def __del__(self) -> None:
@@ -375,4 +434,4 @@ def _feed(crew: Crew, stream: Stream, values: Iterator[Any], window: int) -> Non
     crew.feed(stream, credit=None, ended=True)
 
 
-__all__ += ["Stream", "error_of"]
+__all__ += ["Run", "Stream", "error_of"]

@@ -1,17 +1,29 @@
-//! `run_batch`: a worker's loop over small tasks, each result noted in the worker's ledger before the next task begins.
+//! A worker's loop over small tasks, each result noted in the worker's ledger before the next task begins; and who does
+//! which task of a batch ([`holdfast_core::claim`]), the worker's side and the parent's.
 //!
-//! The layout of the ledger is that of `holdfast/crew/ledger.py`: eight words (the sixth counts the bytes in use), one word
-//! a note, one byte a note (its kind, stored last), bytes. What cannot be noted here ends the loop: the caller sees to it.
+//! The layout of the ledger is that of `holdfast/crew/ledger.py`: sixteen words, one word a note, one byte a note (its kind,
+//! stored last), bytes. What cannot be noted here ends the loop: the caller sees to it.
 
 use crate::py::{self, Object, PyResult, Raised};
+use holdfast_core::claim::Claim;
+use holdfast_core::sync::AtomicU64;
 use pyo3_ffi as ffi;
 use std::ffi::c_int;
 use std::time::{Duration, Instant};
 
-const WORDS: usize = 8;
+const WORDS: usize = 16;
+const BATCH: usize = 0;
+const STATE: usize = 1;
+const BASE: usize = 2;
+const BEGAN: usize = 3;
+const LAST: usize = 4;
 const USED: usize = 5;
-const PATIENCE: Duration = Duration::from_millis(10);
-const LONGEST_STRIDE: u32 = 64;
+const CLAIM: usize = 6;
+const SLOWEST: usize = 7;
+/// Bits of a task's position in the word of the slowest one; the rest are its microseconds.
+const PLACE: u32 = 24;
+const RUNNING: i64 = 1;
+const LONGEST_STRIDE: u64 = 64;
 const INT: u8 = 1;
 const FLOAT: u8 = 2;
 const NONE: u8 = 3;
@@ -19,6 +31,12 @@ const TRUE: u8 = 4;
 const FALSE: u8 = 5;
 const TEXT: u8 = 9;
 const RAW: u8 = 10;
+/// How a round of the loop ended.
+const OVER: u64 = 0;
+const UNNOTED: u64 = 1;
+const SEND: u64 = 2;
+/// In `how`, beside the way of calling: when each task begins stands in the ledger.
+const STAMPED: u64 = 4;
 
 extern "C-unwind" {
     fn PyObject_CallFunctionObjArgs(callable: Object, ...) -> Object;
@@ -45,6 +63,17 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// The parent's or the worker's side of who does which task.
+    fn claim(&self) -> Claim<'_> {
+        // SAFETY: a word of the ledger, aligned as shared memory is; whoever writes it beside us does so atomically.
+        Claim::new(unsafe { &*self.word(CLAIM).cast::<AtomicU64>() })
+    }
+
+    fn set(&self, word: usize, value: i64) {
+        // SAFETY: one of the sixteen words; volatile, so that the order stays as a reader after our death sees it.
+        unsafe { self.word(word).write_volatile(value) }
+    }
+
     fn len(&self) -> usize {
         usize::try_from(self.view.len).unwrap_or(0)
     }
@@ -52,6 +81,14 @@ impl Ledger {
     fn word(&self, index: usize) -> *mut i64 {
         // SAFETY: callers stay below WORDS + notes, which `open` has found room for.
         unsafe { self.view.buf.cast::<i64>().add(index) }
+    }
+
+    /// Makes the first notes empty.
+    fn clean(&self, count: usize) {
+        let count = count.min(self.notes);
+        // SAFETY: `open` has found room for all notes.
+        unsafe { self.view.buf.cast::<u8>().add((WORDS + self.notes) * 8).write_bytes(0, count) };
+        self.set(USED, 0);
     }
 
     /// The kind of a note, which makes it whole: after everything else.
@@ -68,7 +105,7 @@ impl Ledger {
     }
 
     fn note_bytes(&self, index: usize, bytes: &[u8], kind: u8) -> bool {
-        // SAFETY: one of the eight words; only this process writes it.
+        // SAFETY: one of the sixteen words; only this process writes it.
         let used = unsafe { self.word(USED).read() } as usize;
         let start = (WORDS + self.notes) * 8 + self.notes + used;
         if bytes.len() > self.len().saturating_sub(start) {
@@ -151,65 +188,174 @@ fn call(function: Object, how: u64, value: Object) -> PyResult<Object> {
     py::checked(result)
 }
 
-/// `run_batch(function, how, values, start, results, ledger, notes, noted)`: runs `values[start:]`, appends to `results`,
-/// notes them from note `noted` on. Ends at the last one, when a result could not be noted, when the notes are full, or
-/// when the results have waited long enough to be sent. Returns whether the last result was noted; raises what a task
-/// raised, after the results of those before it are appended.
-pub unsafe extern "C-unwind" fn run_batch(_: Object, args: *const Object, count: ffi::Py_ssize_t) -> Object {
+/// The system's monotonic clock, in nanoseconds, as Python's `time.monotonic_ns`.
+fn monotonic() -> i64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the clock always exists, the place is ours.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec * 1_000_000_000 + now.tv_nsec
+}
+
+/// Ticks of a clock that costs next to nothing, to find the slowest of many small tasks.
+#[cfg(target_arch = "x86_64")]
+fn ticks() -> u64 {
+    // SAFETY: every x86-64 has it.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// As above, where there is no such clock.
+#[cfg(not(target_arch = "x86_64"))]
+fn ticks() -> u64 {
+    monotonic() as u64
+}
+
+/// `_begin(ledger, notes, batch, count)`: opens a batch in the ledger: nothing is noted, nothing claimed.
+pub unsafe extern "C-unwind" fn begin(_: Object, args: *const Object, count: ffi::Py_ssize_t) -> Object {
     let act = || {
-        if count != 8 {
-            return Err(py::type_error(c"run_batch takes eight arguments"));
+        let [ledger, notes, batch, count] = exactly(args, count)?;
+        let (batch, count) = (py::as_u64(batch)?, py::as_u64(count)?);
+        let ledger = Ledger::open(ledger, py::as_u32(notes)? as usize)?;
+        ledger.clean(count as usize);
+        for (word, value) in
+            [(BASE, 0), (LAST, 0), (SLOWEST, 0), (BEGAN, monotonic()), (BATCH, batch as i64), (STATE, RUNNING)]
+        {
+            ledger.set(word, value);
         }
-        // SAFETY: eight arguments are in the array.
-        let args = unsafe { core::slice::from_raw_parts(args, 8) };
-        let (function, how, values, results) = (args[0], py::as_u64(args[1])?, args[2], args[4]);
-        let start = py::as_u32(args[3])? as ffi::Py_ssize_t;
-        let ledger = Ledger::open(args[5], py::as_u32(args[6])? as usize)?;
-        run(function, how, values, start, results, &ledger, py::as_u32(args[7])? as usize).map(py::boolean)
+        ledger.claim().begin(batch, count);
+        Ok(py::none())
     };
     py::give(act())
 }
 
-fn run(
+/// `_claim(ledger, notes)`: the next task, for the worker to begin; -1 if none is left.
+pub unsafe extern "C-unwind" fn claim_one(_: Object, args: *const Object, count: ffi::Py_ssize_t) -> Object {
+    let act = || {
+        let [ledger, notes] = exactly(args, count)?;
+        let ledger = Ledger::open(ledger, py::as_u32(notes)? as usize)?;
+        let found = ledger.claim().claim(1);
+        let index = if found.is_empty() { -1 } else { found.start as i64 };
+        // SAFETY: the GIL is held.
+        py::checked(unsafe { ffi::PyLong_FromLongLong(index) })
+    };
+    py::give(act())
+}
+
+/// `_revoke(ledger, notes, batch)`: takes back what the worker has not claimed of a batch: from where, up to where; or None.
+pub unsafe extern "C-unwind" fn revoke(_: Object, args: *const Object, count: ffi::Py_ssize_t) -> Object {
+    let act = || {
+        let [ledger, notes, batch] = exactly(args, count)?;
+        let ledger = Ledger::open(ledger, py::as_u32(notes)? as usize)?;
+        match ledger.claim().revoke(py::as_u64(batch)?) {
+            Some(range) => py::tuple(&[py::integer(range.start), py::integer(range.end)]),
+            None => Ok(py::none()),
+        }
+    };
+    py::give(act())
+}
+
+fn exactly<const N: usize>(args: *const Object, count: ffi::Py_ssize_t) -> PyResult<[Object; N]> {
+    if count != N as ffi::Py_ssize_t {
+        return Err(py::type_error(c"wrong number of arguments"));
+    }
+    // SAFETY: so many arguments are in the array.
+    Ok(unsafe { *args.cast::<[Object; N]>() })
+}
+
+/// `_run_batch(function, how, values, results, ledger, notes, noted, patience)`: runs what it can claim of `values`,
+/// appends to `results`, and notes them from note `noted` on.
+///
+/// Returns 0 when all is claimed, 1 when the last result could not be noted, 2 when the notes are full or the results have
+/// waited for `patience` seconds; raises what a task raised, after the results of those before it are appended.
+pub unsafe extern "C-unwind" fn run_batch(_: Object, args: *const Object, count: ffi::Py_ssize_t) -> Object {
+    let act = || {
+        let [function, how, values, results, ledger, notes, noted, patience] = exactly(args, count)?;
+        let ledger = Ledger::open(ledger, py::as_u32(notes)? as usize)?;
+        let patience = Duration::from_secs_f64(py::as_f64(patience)?);
+        let (how, noted) = (py::as_u64(how)?, py::as_u32(noted)? as usize);
+        let mut round = Round { function, how, values, results, ledger: &ledger, noted, slowest: (0, 0) };
+        let began = (Instant::now(), ticks());
+        let ended = round.run(patience);
+        round.tell_slowest(began);
+        ended.map(py::integer)
+    };
+    py::give(act())
+}
+
+struct Round<'a> {
     function: Object,
     how: u64,
     values: Object,
-    start: ffi::Py_ssize_t,
     results: Object,
-    ledger: &Ledger,
-    mut noted: usize,
-) -> PyResult<bool> {
-    let began = Instant::now();
-    let (mut stride, mut look) = (1, 1);
-    // SAFETY: the GIL is held; both lists are the caller's alone.
-    let count = unsafe { ffi::PyList_Size(values) };
-    for index in start..count {
-        if noted >= ledger.notes {
-            return Ok(false);
+    ledger: &'a Ledger,
+    noted: usize,
+    /// Ticks and position.
+    slowest: (u64, u64),
+}
+
+impl Round<'_> {
+    /// Claims in strides, which are the longer the smaller the tasks are; looks at the clock once a stride.
+    fn run(&mut self, patience: Duration) -> PyResult<u64> {
+        let claim = self.ledger.claim();
+        let began = Instant::now();
+        let mut stride = 1;
+        loop {
+            let room = (self.ledger.notes - self.noted) as u64;
+            if room == 0 {
+                return Ok(SEND);
+            }
+            let mine = claim.claim(stride.min(room));
+            if mine.is_empty() {
+                return Ok(OVER);
+            }
+            for index in mine.clone() {
+                let noted = self.one(index);
+                if !matches!(noted, Ok(true)) {
+                    claim.give_back(index + 1);
+                    return noted.map(|_| UNNOTED);
+                }
+            }
+            let since = began.elapsed();
+            if since > patience {
+                return Ok(SEND);
+            }
+            stride = if since * 4 < patience { (stride * 2).min(LONGEST_STRIDE) } else { 1 };
         }
-        // SAFETY: a borrowed reference, or null with an exception set.
-        let value = py::checked(unsafe { ffi::PyList_GetItem(values, index) })?;
-        let result = call(function, how, value)?;
-        let fits = ledger.note(noted, result);
-        noted += 1;
+    }
+
+    /// Runs a task; whether its result is noted.
+    fn one(&mut self, index: u64) -> PyResult<bool> {
+        if self.how & STAMPED != 0 {
+            self.ledger.set(BEGAN, monotonic());
+        }
+        let before = ticks();
+        // SAFETY: a borrowed reference, or null with an exception set; the list is the caller's alone.
+        let value = py::checked(unsafe { ffi::PyList_GetItem(self.values, index as ffi::Py_ssize_t) })?;
+        let result = call(self.function, self.how & !STAMPED, value);
+        let spent = ticks().wrapping_sub(before);
+        if spent > self.slowest.0 {
+            self.slowest = (spent, index);
+        }
+        let result = result?;
+        let fits = self.ledger.note(self.noted, result);
+        self.noted += 1;
         // SAFETY: the list takes a reference of its own.
-        let done = unsafe { ffi::PyList_Append(results, result) };
+        let done = unsafe { ffi::PyList_Append(self.results, result) };
         py::drop_ref(result);
         if done != 0 {
             return Err(Raised);
         }
-        if !fits {
-            return Ok(false);
-        }
-        look -= 1;
-        if look == 0 {
-            let since = began.elapsed();
-            if since > PATIENCE {
-                return Ok(false);
-            }
-            stride = if since * 4 < PATIENCE { (stride * 2).min(LONGEST_STRIDE) } else { 1 };
-            look = stride;
+        Ok(fits)
+    }
+
+    /// Says in the ledger which was the slowest task since results were sent. Ticks become time by what they were in all.
+    fn tell_slowest(&self, began: (Instant, u64)) {
+        let all = ticks().wrapping_sub(began.1).max(1);
+        let share = self.slowest.0 as f64 / all as f64;
+        let micros = (began.0.elapsed().as_secs_f64() * share * 1e6) as i64;
+        // SAFETY: one of the sixteen words; only this process writes it.
+        let known = unsafe { self.ledger.word(SLOWEST).read() };
+        if micros > known >> PLACE {
+            self.ledger.set(SLOWEST, micros << PLACE | self.slowest.1 as i64);
         }
     }
-    Ok(true)
 }

@@ -23,7 +23,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast.crew import cargo, deaths, ledger, worker
 from holdfast.crew.failures import Told
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from holdfast.crew.deaths import Death
-    from holdfast.crew.plan import Batch, Job
+    from holdfast.crew.plan import Batch, Job, Trade
     from holdfast.errors import WorkerDied
 
     Calls = list[Callable[[], object]]
@@ -44,10 +44,22 @@ __all__ = ["Crew"]
 OPEN, CLOSED, TERMINATED = range(3)
 _MANY = 256  # messages taken at a time
 _LOOK_AGAIN = 5.0  # seconds after which the pump looks around without being told
-_STUCK = 0.005  # seconds after which what waits behind a task may go to an idle worker
+_STUCK = (
+    0.005  # seconds after which what waits behind a task may go to an idle worker, or what is behind it be looked for
+)
+_LONGEST_PAUSE = 0.1  # seconds between such looks when they find nothing
 _FALSE_STARTS = 8  # workers in a row that end by themselves before they are ready
 _KILLED_STARTS = 100  # the same, killed
 _GRACE = 0.2  # seconds between SIGTERM and SIGKILL
+
+
+class _Doom(NamedTuple):
+    """Why a worker is being ended: a task of it (batch and position) fails with the reason, None for silently."""
+
+    batch: int
+    position: int
+    reason: BaseException | None
+    insist: float  # when SIGKILL follows, on the monotonic clock
 
 
 class Crew:
@@ -84,17 +96,18 @@ class Crew:
         self.pid = os.getpid()
         self.workers = workers
         self.lock = threading.RLock()
-        self.plan = Plan(most)
+        self.plan = Plan(most, workers)
         self.state = OPEN
         self.broken: BaseException | None = None
         self.thrown_away = 0
         self._died, self._on_failed_start = died, on_failed_start
         self._lazy = lazy
-        self._inbox: deque[tuple[Job, Any]] = deque()
+        self._inbox: deque[tuple[Trade, Any, Any]] = deque()
         self._later: deque[Callable[[], object]] = deque()
         self._false_starts = 0.0
-        self._doomed: dict[int, tuple[int, BaseException | None, float]] = {}  # hand: batch, reason, when to insist
-        self._idle_since = time.monotonic()
+        self._doomed: dict[int, _Doom] = {}  # by hand
+        self._pause = _STUCK  # seconds until ledgers are looked into again, if need be
+        self._whole = most is not None  # batches are counted: none is divided
         self.staff = Staff(context, label, initializer, tuple(initargs))
         self._results = self.staff.results
         self._memory = deaths.oom_kills()
@@ -125,16 +138,16 @@ class Crew:
         for call in calls:
             call()
 
-    def submit_one(self, job: Job, value: Any) -> None:  # noqa: ANN401 - an argument
-        """Take a job of one task.
+    def submit_one(self, trade: Trade, slip: Any, value: Any) -> None:  # noqa: ANN401 - see `plan.Single`
+        """Take a call of one task.
 
         Raises:
             RuntimeError: this is another process than the one that made the crew.
         """
         self.check()
         inbox = self._inbox
-        inbox.append((job, value))
-        # All have as much to do as they may have. The pump clears this before it looks into the inbox.
+        inbox.append((trade, slip, value))
+        # All have as much to do as they may have. Whoever finds room looks into the inbox after he has said so.
         if self.plan.full and len(self.plan.hands) >= self.workers:
             return
         calls: Calls = []
@@ -149,17 +162,13 @@ class Crew:
     def _sort_inbox(self, calls: Calls) -> None:
         inbox, plan = self._inbox, self.plan
         while inbox:
-            job, value = inbox.popleft()
+            trade, slip, value = inbox.popleft()
             if self.broken is not None:
-                calls.append(_ending(job, self._why_broken))
+                calls.append(partial(slip.settle, self.broken, False))
             elif self.state == TERMINATED:
-                calls.append(_ending(job, _terminated))
+                calls.append(partial(slip.settle, _terminated(), False))
             else:
-                plan.add_single(job, value)
-
-    def _why_broken(self) -> BaseException:
-        assert self.broken is not None  # noqa: S101 - the caller has seen it
-        return self.broken
+                plan.add_single(trade, slip, value)
 
     def feed(self, job: Job, values: Iterable[Any] = (), *, credit: int | None = 0, ended: bool = False) -> None:
         """Add arguments to a job, or leave to have more of its results under way; ``credit=None`` lifts the bound."""
@@ -208,16 +217,19 @@ class Crew:
             call()
         self.wake()
 
-    def withdraw(self) -> list[Job]:
-        """Forget what nobody was given; the jobs of one task among it."""
+    def withdraw(self) -> list[Any]:
+        """Forget what nobody was given; the slips of single calls among it."""
+        calls: Calls = []
         with self.lock:
-            self._sort_inbox([])
-            singles = [batch.job for batch in self.plan.singles]
+            self._sort_inbox(calls)
+            slips = [single.slip for single in self.plan.singles]
             self.plan.singles.clear()
             for job in list(self.plan.jobs):
                 self.plan.abandon(job)
+        for call in calls:
+            call()
         self.wake()
-        return singles
+        return slips
 
     def abandon(self, job: Job) -> None:
         """Forget what of a job nobody was given."""
@@ -242,6 +254,7 @@ class Crew:
                 self.thrown_away = self.plan.outstanding()
                 self.state = TERMINATED
                 self._fail_all(reason or _terminated, calls)
+                self._sort_inbox(calls)
                 self.staff.signal_all(signal.SIGTERM)
         self.wake()
         for call in calls:
@@ -268,23 +281,60 @@ class Crew:
             Whether any was stopped, or forgotten before it began.
         """
         with self.lock:
-            stopped = self.plan.abandon(job) > 0
             for hand in list(self.plan.hands.values()):
                 if any(b.job is job for b in hand.batches):
-                    stopped = self._stop_hand(hand, job, reason) or stopped
+                    self._take_all_back(hand)
+            stopped = self.plan.abandon(job) > 0
+            for hand in list(self.plan.hands.values()):
+                if hand.batches and hand.batches[0].job is job:
+                    position = self.staff.running(hand.number, hand.batches[0].number)
+                    stopped = (position is not None and self._doom(hand, position, reason)) or stopped
         self.wake()
         return stopped
 
-    def _stop_hand(self, hand: Hand, job: Job, reason: BaseException | None) -> bool:
-        self._recall(hand)
-        before = len(self.plan.again)
-        self.plan.again = deque(b for b in self.plan.again if b.job is not job)
-        running = hand.batches[0] if hand.batches else None
-        if running is None or running.job is not job:
-            return len(self.plan.again) != before
-        self._doomed[hand.number] = (running.number, reason, time.monotonic() + _GRACE)
-        self.staff.signal(hand.number, signal.SIGTERM)
-        return True
+    def stop_one(self, slip: object) -> bool:
+        """Stop a single call: it is not begun, or its worker is killed; false if it has finished."""
+        with self.lock:
+            self._sort_inbox([])
+            if self.plan.withdraw(slip):
+                return True
+            for hand in list(self.plan.hands.values()):
+                if all(self.plan.place(batch, slip) is None for batch in hand.batches):
+                    continue
+                self._take_all_back(hand)
+                stopped = self.plan.withdraw(slip)
+                if not stopped and hand.batches:
+                    at = self.plan.place(hand.batches[0], slip)
+                    stopped = at is not None and self._doom(hand, at, None)
+                break
+            else:
+                return False
+        self.wake()
+        return stopped
+
+    def _take_all_back(self, hand: Hand) -> None:
+        """Take back what a worker has not begun."""
+        self.plan.recalled(hand, self.staff.take_back(hand.number))
+        if not self._whole and hand.batches:
+            found = self.staff.revoke(hand.number, hand.batches[0].number)
+            if found is not None:
+                self.plan.revoked(hand, *found)
+
+    def _doom(self, hand: Hand, position: int, reason: BaseException | None) -> bool:
+        """End the worker of a running task; false if it is not that task which runs.
+
+        The worker stands still while this is looked at, so that no other task is hit.
+        """
+        batch = hand.batches[0]
+        if hand.number in self._doomed:
+            return False
+        self.staff.freeze(hand.number)
+        runs = self.staff.running(hand.number, batch.number) == position
+        if runs:
+            self._doomed[hand.number] = _Doom(batch.number, position, reason, time.monotonic() + _GRACE)
+            self.staff.signal(hand.number, signal.SIGTERM)
+        self.staff.signal(hand.number, signal.SIGCONT)
+        return runs
 
     # workers
 
@@ -361,6 +411,10 @@ class Crew:
                     self._take_in(message, calls)
             for number in gone:
                 self._see_death(number, calls)
+            if self._peek(calls) or messages:
+                self._pause = _STUCK
+            else:
+                self._pause = min(self._pause * 2, _LONGEST_PAUSE)
             self._see_deadlines()
             self._hand_out(calls)
             missing = len(self.plan.hands) < self._wanted()
@@ -408,7 +462,7 @@ class Crew:
         return not self.plan.hands
 
     def _take_in(self, message: tuple[Any, ...], calls: Calls) -> None:
-        number, batch, start, marks, values, spent = message
+        number, batch, start, marks, values, spent, _, _ = message
         hand = self.plan.hands.get(number)
         if batch == worker.READY:
             self._false_starts = 0.0
@@ -419,12 +473,34 @@ class Crew:
             if self.broken is None:
                 self._break(_rebuilt(worker.Failure(*values[0])), calls)
             return
-        found = self.plan.arrived(number, batch, len(values), spent)
-        if found is not None and marks is None:
+        found = self.plan.current(number, batch)
+        if found is None:
+            return
+        known = min(found.done - start, len(values))  # from the ledger
+        self.plan.arrived(number, batch, len(values) - known, spent / len(values))
+        if known:
+            start, values, marks = start + known, values[known:], marks and marks[known:]
+        if not values:
+            return
+        if marks is None:
             calls.append(partial(found.job.deliver, found.start + start, None, values))
-        elif found is not None:
-            pid = self.staff.members[number].process.pid
-            self._deliver(found, start, marks, values, calls, pid)
+        else:
+            self._deliver(found, start, marks, values, calls, self.staff.members[number].process.pid)
+
+    def _peek(self, calls: Calls) -> bool:
+        """Take in, from the ledgers of the busy, results that wait behind a long task; whether there were any."""
+        any_found = False
+        for hand in self.plan.hands.values():
+            batch = hand.batches[0] if hand.batches else None
+            if batch is None or batch.count == 1 or not batch.job.urgent:
+                continue
+            found = self.staff.peek(hand.number, batch.number, batch.done)
+            if found is not None:
+                start, marks, values = found
+                any_found = True
+                self.plan.arrived(hand.number, batch.number, len(values))
+                self._deliver(batch, start, marks, values, calls, self.staff.members[hand.number].process.pid)
+        return any_found
 
     def _deliver(
         self,
@@ -445,7 +521,7 @@ class Crew:
                         told[offset] = worker.SKIPPED
                     shown = deaths.shown_call(job.call, value)
                     values[offset] = Told(*values[offset])._replace(
-                        function=job.name, task=job.first + begin + offset, arguments=shown, pid=pid
+                        function=job.name, task=job.number(begin + offset), arguments=shown, pid=pid
                     )
             marks = bytes(told)
         calls.append(partial(job.deliver, begin, marks, values))
@@ -459,7 +535,8 @@ class Crew:
             return
         doomed = self._doomed.pop(number, None)
         finished = words[ledger.LAST] if words[ledger.STATE] == ledger.SENDING else None
-        after = self.plan.died(hand, words[ledger.BATCH], words[ledger.BASE], len(values), finished)
+        claimed = ledger.claimed(words)
+        after = self.plan.died(hand, words[ledger.BATCH], words[ledger.BASE], len(values), finished, claimed)
         if death.signal == "SIGKILL":
             self._remember_memory(death)
         batch = after.batch
@@ -482,19 +559,20 @@ class Crew:
         batch: Batch,
         position: int,
         death: Death,
-        doomed: tuple[int, BaseException | None, float] | None,
+        doomed: _Doom | None,
         calls: Calls,
         *,
         sending: bool,
     ) -> None:
         job, index, value = batch.job, batch.start + position, batch.values[position]
-        if doomed is not None and doomed[0] == batch.number:
-            error = doomed[1]
-            if error is None:
+        error: BaseException
+        if doomed is not None and (doomed.batch, doomed.position) == (batch.number, position):
+            if doomed.reason is None:
                 return
+            error = doomed.reason
         else:
             error = death.error(
-                job.name, job.first + index, deaths.shown_call(job.call, value), sending=sending, kind=self._died
+                job.name, job.number(index), deaths.shown_call(job.call, value), sending=sending, kind=self._died
             )
         if not self.plan.retry(job, index, value):
             calls.append(partial(job.fail, index, error))
@@ -510,17 +588,20 @@ class Crew:
         for hand in list(self.plan.hands.values()):
             doomed = self._doomed.get(hand.number)
             if doomed is not None:
-                if now >= doomed[2]:
+                if now >= doomed.insist:
                     self.staff.signal(hand.number, signal.SIGKILL)
                 continue
             batch = hand.batches[0] if hand.batches else None
             if batch is None or batch.job.timeout is None:
                 continue
-            words = self.staff.words(hand.number)
-            if words[ledger.BATCH] == batch.number and now - words[ledger.BEGAN] / 1e9 >= batch.job.timeout:
-                reason = _task_timeout(batch)
-                self._doomed[hand.number] = (batch.number, reason, now + _GRACE)
-                self.staff.signal(hand.number, signal.SIGTERM)
+            position = self.staff.running(hand.number, batch.number)
+            if position is not None and self._age(hand) >= batch.job.timeout:
+                self._doom(hand, position, _task_timeout(batch, position))
+
+    def _age(self, hand: Hand) -> float:
+        """Seconds since what a worker runs began, as its ledger has it."""
+        age: float = (time.monotonic_ns() - self.staff.words(hand.number)[ledger.BEGAN]) / 1e9
+        return age
 
     def _patience(self) -> float:
         """Seconds until the pump must look around by itself."""
@@ -530,27 +611,26 @@ class Crew:
             if self._doomed:
                 return 0.05
             wait = _LOOK_AGAIN
-            now = time.monotonic()
             waiting = idle = False
             for hand in self.plan.hands.values():
                 if not hand.batches:
                     idle = True
                     continue
-                waiting = waiting or len(hand.batches) > 1
                 batch = hand.batches[0]
+                several = batch.count - batch.done > 1
+                waiting = waiting or several or len(hand.batches) > 1
+                if several and batch.job.urgent:
+                    wait = min(wait, self._pause)
                 if batch.job.timeout is not None:
-                    words = self.staff.words(hand.number)
-                    begun = words[ledger.BATCH] == batch.number
-                    left = batch.job.timeout - (now - words[ledger.BEGAN] / 1e9) if begun else 0.02
-                    wait = min(wait, max(0.001, left))
-            return min(wait, _STUCK) if waiting and idle else wait
+                    begun = self.staff.words(hand.number)[ledger.BATCH] == batch.number
+                    wait = min(wait, max(0.001, batch.job.timeout - self._age(hand)) if begun else 0.02)
+            return min(wait, self._pause) if waiting and idle else wait
 
     # giving
 
     def _hand_out(self, calls: Calls) -> None:
         """Give what there is room for; under the lock."""
-        if self._inbox:
-            self._sort_inbox(calls)
+        self._sort_inbox(calls)
         if self.state == TERMINATED or self.broken is not None:
             return
         parcels: dict[int, list[Any]] = {}
@@ -564,7 +644,8 @@ class Crew:
                 values = self._sealed(hand, batch, calls)
                 if not values:
                     continue
-            message = (batch.number, job.call, job.function, job.reference, sealed, values)
+            call = job.call if job.timeout is None else job.call | worker.STAMPED
+            message = (batch.number, call, job.function, job.reference, sealed, values)
             parcels.setdefault(hand.number, []).append(message)
             if not hand.open:
                 parcels[hand.number].append(None)
@@ -574,7 +655,10 @@ class Crew:
             self._send(plan.hands[number], messages, calls)
         if plan.full or not plan.hands:
             return
-        self._spread()
+        if self._inbox:  # filled before `full` was taken back
+            self._hand_out(calls)
+        else:
+            self._spread(calls)
 
     def _send(self, hand: Hand, messages: list[Any], calls: Calls) -> None:
         try:
@@ -603,24 +687,22 @@ class Crew:
                 self.plan.again.append(self.plan.piece(batch.job, batch.start + positions[0], piece))
         return []
 
-    def _spread(self) -> None:
+    def _spread(self, calls: Calls) -> None:
         """Take back what waits behind a long task while somebody is idle."""
         hands = self.plan.hands.values()
         if not any(hand.open and not hand.batches for hand in hands):
             return
-        now = time.monotonic_ns()
         for hand in hands:
-            if len(hand.batches) > 1:
-                words = self.staff.words(hand.number)
-                if words[ledger.BATCH] == hand.batches[0].number and now - words[ledger.BEGAN] > _STUCK * 1e9:
-                    self._recall(hand)
-                    if self.plan.again:
-                        self._hand_out([])
+            batch = hand.batches[0] if hand.batches else None
+            if batch is None or (len(hand.batches) == 1 and batch.count - batch.done <= 1):
+                continue
+            left = (batch.job.cost or 0.0) * (batch.count - batch.done)
+            begun = self.staff.words(hand.number)[ledger.BATCH] == batch.number
+            if begun and max(self._age(hand), left / 2) > _STUCK:
+                self._take_all_back(hand)
+                if self.plan.again:
+                    self._hand_out(calls)
                     return
-
-    def _recall(self, hand: Hand) -> None:
-        numbers = self.staff.take_back(hand.number)
-        self.plan.recalled(hand, numbers)
 
     # the end
 
@@ -629,6 +711,7 @@ class Crew:
         self.broken = self._on_failed_start(error) if self._on_failed_start is not None else error
         broken = self.broken
         self._fail_all(lambda: broken, calls)
+        self._sort_inbox(calls)
         self.staff.signal_all(signal.SIGTERM)
 
     def _give_up(self, error: BaseException) -> None:
@@ -640,13 +723,15 @@ class Crew:
 
     def _fail_all(self, reason: Callable[[], BaseException], calls: Calls) -> None:
         plan = self.plan
-        batches = [*(b for hand in plan.hands.values() for b in hand.batches), *plan.again, *plan.singles]
+        batches = [*(b for hand in plan.hands.values() for b in hand.batches), *plan.again]
         jobs = {id(b.job): b.job for b in batches} | {id(job): job for job in plan.jobs}
         for job in jobs.values():
             calls.append(_ending(job, reason))
+        calls += [_settling(single.slip, reason) for single in plan.singles]
         plan.again.clear()
         plan.singles.clear()
         plan.jobs.clear()
+        plan.full = False  # before the inbox is looked into for the last time: what comes later finds out by itself
         for hand in plan.hands.values():
             hand.batches.clear()
             hand.open = False
@@ -665,6 +750,10 @@ def _are_plain_calls(values: list[Any]) -> bool:
 
 def _failing(job: Job, index: int, error: BaseException) -> Callable[[], object]:
     return partial(job.fail, index, error)
+
+
+def _settling(slip: Any, reason: Callable[[], BaseException]) -> Callable[[], object]:  # noqa: ANN401 - see `plan.Single`
+    return lambda: slip.settle(reason(), False)
 
 
 def _ending(job: Job, reason: Callable[[], BaseException]) -> Callable[[], object]:
@@ -691,12 +780,12 @@ def _terminated() -> BaseException:
     return TasksDropped("the pool was terminated before this task had a result")
 
 
-def _task_timeout(batch: Batch) -> BaseException:
+def _task_timeout(batch: Batch, position: int) -> BaseException:
     from holdfast.errors import TaskTimeout  # noqa: PLC0415 - as above
 
     job = batch.job
-    shown = deaths.shown_call(job.call, batch.values[0])
-    task = job.first + batch.start
+    shown = deaths.shown_call(job.call, batch.values[position])
+    task = job.number(batch.start + position)
     message = f"task {task} ran for more than {job.timeout} seconds and was stopped: {job.name}{shown}"
     return TaskTimeout(message, task=task, arguments=shown)
 

@@ -3,25 +3,30 @@
 A batch is a piece of a job. Its way::
 
     job ─cut─▶ given to a hand ─▶ begun ─▶ its results arrive, in order, in one message or several ─▶ done
-                  │  ▲               └─ the hand dies: what had finished is kept, what ran fails, the rest ─▶ again
+                  │  ▲               ├─ the hand dies: what had finished is kept, what ran fails, the rest ─▶ again
+                  │  │               └─ somebody is idle: what the hand has not claimed ─▶ again
                   └──┴─ recalled, or its hand dies before it has begun ─▶ again
+
+Calls of one task each (``submit``, ``apply_async``) wait in a line of their own. While all hands are busy with small
+ones, those of one function that stand one behind the other travel together, as a job (`Bundle`) of as many tasks.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Aftermath", "Batch", "Hand", "Job", "Plan"]
+__all__ = ["Aftermath", "Batch", "Bundle", "Hand", "Job", "Plan", "Trade"]
 
-_AHEAD = 0.002  # seconds of work that a hand has waiting, at most
+_AHEAD = 0.008  # seconds of work that a hand has waiting, at most
 _DEEPEST = 64  # batches
-_WORTHWHILE = 0.004  # seconds of work in a batch whose size is ours to choose
+_WORTHWHILE = 0.002  # seconds of work in a batch whose size is ours to choose
 _LARGEST = 50_000  # tasks in such a batch
+_LARGEST_BUNDLE = 1024
+_MOST = (1 << 24) - 1  # tasks in any batch: what a claim has room for
 
 
 class Line(deque[Any]):
@@ -69,7 +74,8 @@ class Job:
         function: sealed.
         reference: whether that is a mere reference.
         call: how arguments are passed: 0 as one, 1 as several, 2 as a pair of several and named ones.
-        chunk: tasks in a batch; 0: to be measured; negative: a share of what is left, as small as is worthwhile.
+        chunk: tasks in a batch, or more while they are small; 0: to be measured; negative: a share of what is left, as
+            small as is worthwhile.
         timeout: seconds that a task may run.
         retries: how often a task that failed is run again.
         name: of the function, for messages.
@@ -78,10 +84,11 @@ class Job:
     waiting: Any = ()  # arguments not given to anybody yet: a Line or a Shelf
     ended = False  # no more arguments will come
     given = 0
-    first = 0  # what its first task is called in messages
     credit: int | None = None  # how many more may be given before results are used; None: any number
     cost: float | None = None  # seconds a task, measured
     attempts: dict[int, int] | None = None
+    urgent = False  # somebody may wait for single results of it: they are looked for in the ledgers of the busy
+    fixed = False  # batches are as large as `chunk` says
 
     def __init__(
         self,
@@ -97,9 +104,9 @@ class Job:
         self.function, self.reference, self.call, self.chunk = function, reference, call, chunk
         self.timeout, self.retries = timeout, retries
 
-    def starting(self) -> bool:
-        """Called before the first batch is cut; False if nobody wants the results any more."""
-        return True
+    def number(self, index: int) -> int:
+        """What a task is called in messages."""
+        return index
 
     def deliver(self, start: int, marks: bytes | None, values: list[Any]) -> None:
         """Take results in.
@@ -142,17 +149,98 @@ class Job:
         return taken
 
     def _size(self, left: int, hands: int) -> int:
-        if self.timeout is not None:
-            return 1
-        if self.chunk > 0:
-            return self.chunk
+        if self.chunk > 0 and (self.fixed or self.cost is None):
+            return min(self.chunk, _MOST)
         worth = 1 if self.cost is None else max(1, min(_LARGEST, int(_WORTHWHILE / max(self.cost, 1e-9))))
-        if self.chunk == 0:
-            return worth
-        share = -(-left // (hands * 4))
+        if self.chunk >= 0:
+            return max(self.chunk, min(worth, -(-left // (hands * 2))))
+        share = min(-(-left // (hands * 4)), _MOST)
         if self.cost is None:
             return share
         return max(share, min(worth, -(-left // hands)))  # fewer and larger ones while tasks are small
+
+
+class Trade:
+    """What calls of one task have in common that may travel together.
+
+    Args:
+        function: sealed.
+        reference: whether that is a mere reference.
+        name: of the function, for messages.
+        timeout: seconds that a task may run.
+        retries: how often a task that failed is run again.
+    """
+
+    __slots__ = ("function", "name", "reference", "retries", "timeout")
+
+    def __init__(
+        self,
+        function: Any,  # noqa: ANN401 - sealed
+        reference: bool,
+        name: str,
+        timeout: float | None = None,
+        retries: int = 0,
+    ) -> None:
+        self.function, self.reference, self.name = function, reference, name
+        self.timeout, self.retries = timeout, retries
+
+
+class Single(NamedTuple):
+    """A call of one task.
+
+    Attributes:
+        serial: what it is called in messages.
+        trade: what is called.
+        slip: takes the result: ``starting()``, False if nobody wants it any more; ``settle(value, success)``;
+            ``error_of(told)``.
+        value: the arguments: a pair of several and named ones.
+    """
+
+    serial: int
+    trade: Trade
+    slip: Any
+    value: Any
+
+
+class Bundle(Job):
+    """Calls of one task that travel together.
+
+    Args:
+        singles: of one trade.
+    """
+
+    urgent = True
+
+    def __init__(self, singles: list[Single]) -> None:
+        trade = singles[0].trade
+        super().__init__(trade.function, trade.reference, 2, 1, trade.timeout, trade.retries, trade.name)
+        self.singles = singles
+        self.ended = True
+
+    def number(self, index: int) -> int:
+        """What a task is called in messages."""
+        return self.singles[index].serial
+
+    def deliver(self, start: int, marks: bytes | None, values: list[Any]) -> None:
+        """Take results in."""
+        if marks is None:
+            for index, value in enumerate(values, start):
+                self.singles[index].slip.settle(value, True)
+            return
+        from holdfast.crew.failures import opened  # noqa: PLC0415 - the plan itself knows nothing of pickles
+
+        for index, mark, value in opened(start, marks, values):
+            slip = self.singles[index].slip
+            slip.settle(slip.error_of(value) if mark else value, not mark)
+
+    def fail(self, index: int, error: BaseException) -> None:
+        """Take in how a task failed."""
+        self.singles[index].slip.settle(error, False)
+
+    def end(self, error: BaseException) -> None:
+        """Take in that nothing more will come."""
+        for single in self.singles:
+            single.slip.settle(error, False)
 
 
 class Batch:
@@ -184,7 +272,7 @@ class Aftermath(NamedTuple):
 
     Attributes:
         batch: what was being done; None if nothing was.
-        recovered: position in the batch and number of noted results that had not arrived.
+        skip: how many of the noted results had arrived.
         lost: positions in the batch of the tasks that fail.
         sending: whether those had finished.
     """
@@ -200,28 +288,30 @@ class Plan:
 
     Args:
         most: batches that a hand does in its life; None for any number.
+        workers: how many hands there may be.
     """
 
-    def __init__(self, most: int | None = None) -> None:
+    def __init__(self, most: int | None = None, workers: int = 1) -> None:
         self.hands: dict[int, Hand] = {}
         self.jobs: deque[Job] = deque()  # in order of arrival; those without arguments at the moment too
         self.again: deque[Batch] = deque()
-        self.singles: deque[Batch] = deque()  # jobs of one task
-        self.full = False  # the last time, there was more to give than room
+        self.singles: deque[Single] = deque()
+        self.full = False  # there is more to give than room
         self._turn = False
-        self._cost: float | None = None  # seconds of a batch of one, lately: what a job of one task has to go by
+        self._cost: float | None = None  # seconds of a single call, lately
         self._most = most
+        self._workers = workers
         self._numbers = 0
-        self._serial = 0  # of jobs of one task
+        self._serial = 0  # of single calls
 
     def add(self, job: Job) -> None:
         """Take a job."""
         self.jobs.append(job)
 
-    def add_single(self, job: Job, value: Any) -> None:  # noqa: ANN401 - an argument
-        """Take a job of one task."""
-        job.first, self._serial = self._serial, self._serial + 1
-        self.singles.append(self.piece(job, 0, [value]))
+    def add_single(self, trade: Trade, slip: Any, value: Any) -> None:  # noqa: ANN401 - see Single
+        """Take a call of one task."""
+        self.singles.append(Single(self._serial, trade, slip, value))
+        self._serial += 1
 
     def idle(self) -> bool:
         """Whether nothing is under way and no job waits."""
@@ -249,8 +339,12 @@ class Plan:
                 return job
         return None
 
-    def free_hand(self, job: Job) -> Hand | None:
-        """The hand that should get the next batch of a job: the one with the least to do, if it has room."""
+    def free_hand(self, job: Job | None) -> Hand | None:
+        """The hand that should get the next batch: the one with the least to do, if it has room.
+
+        Args:
+            job: whose batch; None for single calls.
+        """
         best: Hand | None = None
         least = 1 << 30
         for hand in self.hands.values():
@@ -258,74 +352,112 @@ class Plan:
                 best, least = hand, len(hand.batches)
         if best is None or least == 0:
             return best
-        if job.timeout is not None or best.batches[0].job.timeout is not None or self._most is not None:
+        timeout = self.singles[0].trade.timeout if job is None else job.timeout
+        if timeout is not None or best.batches[0].job.timeout is not None or self._most is not None:
             return None
-        batch = best.batches[-1]
-        cost = self._cost if job.cost is None and not job.waiting else job.cost
-        depth = 2 if cost is None else max(2, min(_DEEPEST, int(_AHEAD / max(cost * batch.count, 1e-7))))
+        cost = self._cost if job is None else job.cost
+        depth = 2 if cost is None else max(2, min(_DEEPEST, int(_AHEAD / max(cost * best.batches[-1].count, 1e-7))))
         return best if least < depth else None
 
     def give(self) -> tuple[Hand, Batch] | None:
         """Decide the next batch and who gets it; None if there is nothing to give, or nobody has room."""
         while True:
-            line = self._line()
-            job = line[0].job if line else self.next_job()
-            if job is None:
+            turn = self._singles_turn()
+            job = None if turn else self.again[0].job if self.again else self.next_job()
+            if job is None and not turn:
                 self.full = False
                 return None
             hand = self.free_hand(job)
             if hand is None:
                 self.full = True
                 return None
-            if line:
-                batch = line.popleft()
-                if line is self.singles and not job.starting():
+            if job is None:
+                singles = self._bundle()
+                if not singles:
                     continue
+                batch = self.piece(Bundle(singles), 0, [single.value for single in singles])
+            elif self.again:
+                batch = self.again.popleft()
             else:
                 start = job.given
-                batch = self.piece(job, start, job.cut(len(self.hands)))
+                batch = self.piece(job, start, job.cut(max(len(self.hands), self._workers)))
             hand.batches.append(batch)
             hand.given += 1
             if self._most is not None and hand.given >= self._most:
                 hand.open = False
             return hand, batch
 
-    def _line(self) -> deque[Batch] | None:
-        """Where the next batch comes from: what was given before, then single tasks and jobs in turn."""
-        if self.again:
-            return self.again
-        if not self.singles:
-            return None
+    def _singles_turn(self) -> bool:
+        """Whether single calls are next: after what was given before, in turn with jobs."""
+        if self.again or not self.singles:
+            return False
         self._turn = not self._turn
-        return self.singles if self._turn or not self.jobs or self.next_job() is None else None
+        return self._turn or not self.jobs or self.next_job() is None
+
+    def _bundle(self) -> list[Single]:
+        """Take single calls of one trade out that travel together; one, unless all hands have small tasks to do."""
+        singles = self.singles
+        trade = singles[0].trade
+        count = 1
+        if self._cost is not None and self._most is None and len(self.hands) >= self._workers:
+            share = -(-len(singles) // len(self.hands))
+            count = max(1, min(share, _LARGEST_BUNDLE, int(_WORTHWHILE / max(self._cost, 1e-7))))
+        found: list[Single] = []
+        while singles and singles[0].trade is trade and len(found) < count:
+            single = singles.popleft()
+            if single.slip.starting():
+                found.append(single)
+        return found
 
     def piece(self, job: Job, start: int, values: list[Any]) -> Batch:
         """Make a batch."""
         self._numbers += 1
         return Batch(self._numbers, job, start, values)
 
-    def arrived(self, number: int, batch: int, count: int, spent: float) -> Batch | None:
+    def current(self, number: int, batch: int) -> Batch | None:
+        """The batch that a hand works on, if it is the one of that number; else it was thought lost."""
+        hand = self.hands.get(number)
+        found = hand.batches[0] if hand is not None and hand.batches else None
+        return found if found is not None and found.number == batch else None
+
+    def arrived(self, number: int, batch: int, count: int, spent: float | None = None) -> Batch | None:
         """Note that results have come from a hand.
+
+        Args:
+            number: of the hand.
+            batch: its number.
+            count: how many new ones.
+            spent: seconds that a task took, on the average; None if that is not known.
 
         Returns:
             The batch they belong to; None if it is known no more.
         """
-        hand = self.hands.get(number)
-        if hand is None or not hand.batches:
+        found = self.current(number, batch)
+        if found is None:
             return None
-        found = hand.batches[0]
-        if found.number != batch:  # it was thought lost
-            return None
-        self.full = False
         found.done += count
-        cost = spent / max(count, 1)
         job = found.job
-        job.cost = cost if job.cost is None else job.cost * 0.7 + cost * 0.3
-        if found.count == 1:
-            self._cost = cost if self._cost is None else self._cost * 0.9 + cost * 0.1
-        if found.done >= found.count:
-            hand.batches.popleft()
+        if spent is not None:
+            job.cost = spent if job.cost is None else job.cost * 0.7 + spent * 0.3
+            if isinstance(job, Bundle):
+                weight = 0.1 if found.count == 1 else 0.5
+                self._cost = spent if self._cost is None else self._cost * (1 - weight) + spent * weight
+        self._drop_done(self.hands[number])
         return found
+
+    def _drop_done(self, hand: Hand) -> None:
+        if hand.batches[0].done >= hand.batches[0].count:
+            hand.batches.popleft()
+
+    def revoked(self, hand: Hand, start: int, end: int) -> None:
+        """Give what a hand has not claimed of its batch again, in as many pieces as there are hands."""
+        batch = hand.batches[0]
+        size = -(-(end - start) // max(len(self.hands), 1))
+        for first in range(start, end, size):
+            values = batch.values[first : min(first + size, end)]
+            self.again.append(self.piece(batch.job, batch.start + first, values))
+        batch.count = start
+        self._drop_done(hand)
 
     def recalled(self, hand: Hand, numbers: Iterable[int]) -> None:
         """Take back batches that a hand has not taken."""
@@ -341,7 +473,9 @@ class Plan:
         hand.batches.remove(batch)
         hand.given -= 1
 
-    def died(self, hand: Hand, begun: int, base: int, noted: int, finished: int | None) -> Aftermath:
+    def died(
+        self, hand: Hand, begun: int, base: int, noted: int, finished: int | None, claimed: int = _MOST
+    ) -> Aftermath:
         """Account for a death: what ran fails, what had not begun is given again.
 
         Args:
@@ -350,6 +484,7 @@ class Plan:
             base: how many of its results had been sent, as far as the ledger says.
             noted: how many results follow in the ledger.
             finished: how many of it had finished, if it died while sending; else None.
+            claimed: how many of it the worker had claimed.
         """
         self.hands.pop(hand.number, None)
         running = next((b for b in hand.batches if b.number == begun), None)
@@ -359,9 +494,9 @@ class Plan:
             return Aftermath(None, 0, range(0), False)
         known = max(running.done, min(base + noted, running.count))
         skip = running.done - base  # notes that have arrived as messages
-        end = min(known + 1, running.count) if finished is None else max(known, finished)
+        end = min(known + 1, running.count, max(claimed, known)) if finished is None else max(known, finished)
         if end < running.count:
-            rest = self.piece(running.job, running.start + end, list(islice(running.values, end, None)))
+            rest = self.piece(running.job, running.start + end, running.values[end : running.count])
             untouched.insert(0, rest)
         self.again.extendleft(reversed(untouched))
         return Aftermath(running, skip, range(known, end), finished is not None)
@@ -381,10 +516,33 @@ class Plan:
 
     def abandon(self, job: Job) -> int:
         """Forget what a job has not given; the number of its tasks."""
-        count = len(job.waiting) + sum(b.count for line in (self.again, self.singles) for b in line if b.job is job)
+        count = len(job.waiting) + sum(b.count for b in self.again if b.job is job)
         if job.waiting:
             job.waiting.clear()
         job.ended = True
-        self.singles = deque(b for b in self.singles if b.job is not job)
         self.again = deque(b for b in self.again if b.job is not job)
         return count
+
+    def withdraw(self, slip: object) -> bool:
+        """Forget a single call that has not been given, or was taken back; whether it was there."""
+        for single in self.singles:
+            if single.slip is slip:
+                self.singles.remove(single)
+                return True
+        for batch in self.again:
+            at = self.place(batch, slip)
+            if at is not None:
+                self.again.remove(batch)
+                for first, end in ((0, at), (at + 1, batch.count)):
+                    if first < end:
+                        self.again.append(self.piece(batch.job, batch.start + first, batch.values[first:end]))
+                return True
+        return False
+
+    @staticmethod
+    def place(batch: Batch, slip: object) -> int | None:
+        """The position of a single call in a batch; None if it is not there."""
+        if not isinstance(batch.job, Bundle):
+            return None
+        singles = batch.job.singles[batch.start : batch.start + batch.count]
+        return next((at for at, single in enumerate(singles) if single.slip is slip), None)

@@ -15,7 +15,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
 from holdfast import ownership
-from holdfast.crew import deaths, worker
+from holdfast.crew import deaths, ledger, worker
 from holdfast.crew.deaths import Death
 from holdfast.crew.ledger import Ledger
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Staff"]
 
 _SPARES = 64  # kits kept for later workers
+_STARTING = 0.2  # seconds that a forked child may take to begin
+_FREEZING = 0.1  # seconds that a worker may take to stand still
 
 
 class _Kit:
@@ -163,6 +165,30 @@ class Staff:
             member.kit.tasks.put(None)
         return [message[0] for message in found if message is not None]
 
+    def revoke(self, number: int, batch: int) -> tuple[int, int] | None:
+        """Take back what a worker has not claimed of a batch: positions from and to; None if there is nothing."""
+        return self.members[number].kit.ledger.revoke(batch)
+
+    def peek(self, number: int, batch: int, known: int) -> tuple[int, bytes, list[Any]] | None:
+        """What a worker has noted of a batch and not sent, see `Ledger.peek`."""
+        return self.members[number].kit.ledger.peek(batch, known)
+
+    def running(self, number: int, batch: int) -> int | None:
+        """The position of the task of a batch that a worker runs; None if it has none of that batch under way."""
+        return self.members[number].kit.ledger.running(batch)
+
+    def freeze(self, number: int) -> None:
+        """Have a worker stand still, until SIGCONT; returns when it does, or has not for a while."""
+        self.signal(number, signal.SIGSTOP)
+        until = time.monotonic() + _FREEZING
+        stat = f"/proc/{self.members[number].process.pid}/stat"
+        with suppress(OSError):
+            while time.monotonic() < until:
+                with open(stat, "rb") as file:  # noqa: PTH123 - a line of it
+                    if file.read().rpartition(b") ")[2][:1] not in b"RSD":
+                        return
+                time.sleep(0.0002)
+
     def words(self, number: int) -> Any:  # noqa: ANN401 - a memory view
         """The words of a worker's ledger."""
         return self.members[number].kit.ledger.words
@@ -171,9 +197,22 @@ class Staff:
         """Send a worker a signal; nothing happens if it has ended."""
         member = self.members.get(number)
         if member is not None and member.pidfd >= 0:
+            self._see_started(member)
             ownership.adopt(member.process.pid)  # its blocks of shared memory become ours, as with Process.terminate()
             with suppress(OSError):
                 signal.pidfd_send_signal(member.pidfd, what)
+
+    def _see_started(self, member: _Member) -> None:
+        """Wait for a forked child to be past the fork, if it has just been made.
+
+        One that is killed within the fork's own hooks leaves its place in the program's shared memory taken for a while.
+        """
+        if isinstance(member.belongings, bytes):
+            return
+        words = member.kit.ledger.words
+        until = time.monotonic() + _STARTING
+        while words[ledger.STATE] == ledger.NEW and time.monotonic() < until and not _ended(member.pidfd, 0.0005):
+            pass
 
     def signal_all(self, what: int) -> None:
         """Send every worker a signal."""

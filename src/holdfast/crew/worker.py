@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 
     from holdfast.crew.ledger import Ledger
 
-__all__ = ["FAILED", "INIT_FAILED", "PLAIN", "READY", "SEALED", "SKIPPED", "Failure", "Post", "main"]
+__all__ = ["FAILED", "INIT_FAILED", "PLAIN", "READY", "SEALED", "SKIPPED", "STAMPED", "Failure", "Post", "main"]
 
 PLAIN, SEALED, FAILED, SKIPPED = range(4)  # marks of values in a message of results; the last is the parent's own
 READY, INIT_FAILED = -1, -2  # instead of a batch's number
 _PATIENCE = 0.01  # seconds that finished results of a batch wait for company
 _KEPT_FUNCTIONS = 64
+_CALLS = 3  # the bits that say how arguments are passed
+STAMPED = 4  # beside those: when each task begins stands in the ledger
+_OVER, _UNNOTED = 0, 1  # how the core's loop ended, see `_core._run_batch`
 _NONES = {None: ledger.NONE, True: ledger.TRUE, False: ledger.FALSE}
 
 
@@ -97,15 +100,16 @@ def main(post: Post) -> None:
     signal.signal(signal.SIGINT, _leave_to_parent)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     tasks, results, book = pickle.loads(post.belongings) if isinstance(post.belongings, bytes) else post.belongings  # noqa: S301
+    book.words[ledger.STATE] = ledger.IDLE
     with suppress(OSError):
         faulthandler.enable(post.stacks.fd)
     if post.initializer is not None:
         try:
             post.initializer(*post.initargs)
         except Exception as error:  # noqa: BLE001 - it is the user's
-            results.put((post.number, INIT_FAILED, 0, None, [tuple(_describe(error))], 0.0))
+            results.put((post.number, INIT_FAILED, 0, None, [tuple(_describe(error))], 0.0, 0.0, 0))
             return
-    results.put((post.number, READY, os.getpid(), None, [], 0.0))
+    results.put((post.number, READY, os.getpid(), None, [], 0.0, 0.0, 0))
     worker = _Worker(post.number, tasks, results, book)
     del post
     worker.serve()
@@ -147,34 +151,28 @@ class _Worker:
 
     def _run(self, batch: int, call: int, body: Any, reference: bool, sealed: bool, values: list[Any]) -> None:  # noqa: ANN401 - sealed
         book = self._ledger
-        words = book.words
         count = len(values)
-        book.clean(min(count, ledger.NOTES))
-        words[ledger.BASE] = 0
-        words[ledger.BEGAN] = time.monotonic_ns()
-        words[ledger.BATCH] = batch
-        words[ledger.STATE] = ledger.RUNNING
-        if count == 1:
-            self._single(batch, call, body, reference, sealed, values[0])
+        book.begin(batch, count)
+        if count == 1 and book.claim() == 0:
+            self._single(batch, call & _CALLS, body, reference, sealed, values[0])
             return
         out = _Outbox(self._results, self._number, batch, book)
         try:
             function = self._function(body, reference)
         except Exception as error:  # noqa: BLE001 - the user's, as everything here
-            for _ in values:
+            while book.claim() >= 0:
                 out.add(FAILED, tuple(_describe(error)))
             out.send()
             return
-        index = 0
-        while index < count:
-            if sealed:
+        if sealed:
+            while (index := book.claim()) >= 0:
+                began = time.perf_counter()
                 noted = self._one(function, call, values[index], out)
-                index += 1
-            else:
-                before = out.count
-                noted = self._many(function, call, values, index, out)
-                index += out.count - before
-            if index < count and not (noted and out.may_wait()):
+                out.time(time.perf_counter() - began, index)
+                if not (noted and out.may_wait()):
+                    out.send()
+        else:
+            while not self._many(function, call, values, out):
                 out.send()
         out.send()
 
@@ -201,19 +199,20 @@ class _Worker:
         words = self._ledger.words
         words[ledger.LAST] = 1
         words[ledger.STATE] = ledger.SENDING
-        _put(
-            self._results,
-            (self._number, batch, 0, bytes([mark]) if mark else None, [result], time.perf_counter() - began),
-        )
+        spent = time.perf_counter() - began
+        marks = bytes([mark]) if mark else None
+        _put(self._results, (self._number, batch, 0, marks, [result], spent, spent, 0))
         words[ledger.BASE] = 1
 
     def _one(self, function: Callable[..., Any], call: int, sealed: Any, out: _Outbox) -> bool:  # noqa: ANN401
         """Run a task with sealed arguments; false if the results must be sent now."""
+        if call & STAMPED:
+            self._ledger.words[ledger.BEGAN] = time.monotonic_ns()
         try:
             value = cargo.open_sealed(sealed)
-            if call == 0:
+            if call & _CALLS == 0:
                 result = function(value)
-            elif call == 1:
+            elif call & _CALLS == 1:
                 result = function(*value)
             else:
                 result = function(*value[0], **value[1])
@@ -224,26 +223,27 @@ class _Worker:
             return False
         return self._finish(result, out)
 
-    def _many(self, function: Callable[..., Any], call: int, values: list[Any], start: int, out: _Outbox) -> bool:
-        """Run tasks with plain arguments until the results must be sent, which is false, or the batch ends."""
+    def _many(self, function: Callable[..., Any], call: int, values: list[Any], out: _Outbox) -> bool:
+        """Run tasks with plain arguments until the batch ends, which is true, or the results must be sent."""
         results = out.values
-        try:
-            noted = _core._run_batch(  # noqa: SLF001 - the core's half of this
-                function, call, values, start, results, self._ledger.whole, ledger.NOTES, out.count
-            )
-        except SystemExit:
+        whole, patience = self._ledger.whole, out.patience
+        while True:
+            try:
+                ended = _core._run_batch(function, call, values, results, whole, ledger.NOTES, out.count, patience)  # noqa: SLF001 - the core's half of this
+            except SystemExit:
+                out.settle()
+                raise
+            except BaseException as error:  # noqa: BLE001 - the user's
+                out.settle()
+                out.add(FAILED, tuple(_describe(error)))
+                return False
+            if ended != _UNNOTED:
+                out.settle()
+                return ended == _OVER
+            last = results.pop()
             out.settle()
-            raise
-        except BaseException as error:  # noqa: BLE001 - the user's
-            out.settle()
-            out.add(FAILED, tuple(_describe(error)))
-            return False
-        if noted:
-            out.settle()
-            return True
-        last = results.pop()
-        out.settle()
-        return self._finish(last, out)
+            if not (self._finish(last, out) and out.may_wait()):
+                return False
 
     def _finish(self, result: Any, out: _Outbox) -> bool:  # noqa: ANN401 - what a task returned
         mark = PLAIN
@@ -282,17 +282,19 @@ class _Worker:
 class _Outbox:
     """Results of a batch that have not been sent yet."""
 
+    patience = _PATIENCE
+
     def __init__(self, results: Any, worker: int, batch: int, book: Ledger) -> None:  # noqa: ANN401 - a queue
         self._results, self._worker, self._batch, self._book = results, worker, batch, book
         self._start = 0
         self._sent = time.perf_counter()
-        self._look = self._stride = 1
         self._clear()
 
     def _clear(self) -> None:
         self.values: list[Any] = []
         self._marks = bytearray()
         self._marked = False
+        self._longest, self._at = 0.0, 0
         self.count = 0
 
     def add(self, mark: int, value: Any) -> None:  # noqa: ANN401 - a result
@@ -308,33 +310,35 @@ class _Outbox:
         self._marks.extend(bytes(len(self.values) - self.count))
         self.count = len(self.values)
 
+    def time(self, spent: float, position: int) -> None:
+        """Say how long a task took, in seconds."""
+        if spent > self._longest:
+            self._longest, self._at = spent, position
+
     def may_wait(self) -> bool:
-        """Whether the results may wait for more; the clock is looked at ever more seldom while tasks are small."""
-        if self.count < self._look:
-            return True
-        since = time.perf_counter() - self._sent
-        if since * 4 < _PATIENCE:
-            self._stride = min(self._stride * 2, 64)
-        else:
-            self._stride = 1
-        self._look = self.count + self._stride
-        return since < _PATIENCE
+        """Whether the results may wait for more."""
+        return time.perf_counter() - self._sent < self.patience
 
     def send(self) -> None:
         """Put what is kept into the queue of results."""
+        if not self.count:
+            return
         words = self._book.words
         words[ledger.LAST] = self._start + self.count
         words[ledger.STATE] = ledger.SENDING
+        self.time(*self._book.slowest())
         now = time.perf_counter()
         marks = bytes(self._marks) if self._marked else None
-        message = (self._worker, self._batch, self._start, marks, self.values, now - self._sent)
-        _put(self._results, message)
+        at = self._at - self._start
+        _put(
+            self._results,
+            (self._worker, self._batch, self._start, marks, self.values, now - self._sent, self._longest, at),
+        )
         self._start += self.count
         self._book.clean(min(self.count, ledger.NOTES))  # first: notes without a base are known already
         words[ledger.BASE] = self._start
         words[ledger.STATE] = ledger.RUNNING
         self._sent = now
-        self._look = self._stride = 1
         self._clear()
 
 
@@ -344,7 +348,7 @@ def _put(results: Any, message: tuple[Any, ...]) -> None:  # noqa: ANN401 - a qu
     except OSError as error:  # no more shared memory
         gone = tuple(_lost(error, "what it returned"))
         count = len(message[4])
-        results.put((*message[:3], bytes([FAILED]) * count, [gone] * count, message[5]))
+        results.put((*message[:3], bytes([FAILED]) * count, [gone] * count, *message[5:]))
 
 
 def _sealed(result: Any) -> tuple[int, Any]:  # noqa: ANN401 - what a task returned
