@@ -324,6 +324,9 @@ def _run_batch(
     have waited for ``patience`` seconds. Raises: what a task raised, after the results before it are appended.
     """
 
+def _are_plain(values: list[Any], how: int, /) -> bool:
+    """Whether no value can do harm on its way: exact numbers, texts, None, flat tuples; ``how`` 2: calls with such."""
+
 def _begin(ledger: Any, notes: int, batch: int, count: int, /) -> None:
     """Opens a batch of ``count`` tasks in a worker's ledger: nothing is noted, nothing claimed."""
 

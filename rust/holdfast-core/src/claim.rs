@@ -1,19 +1,19 @@
 //! Who does which task of a batch: one word that a worker and its parent change.
 //!
-//! A worker has a batch of tasks, numbered from 0. Before it begins some it claims them; what it has not claimed its parent may
-//! take back and give to somebody else. The word has the batch's tag, the next task to claim, and the end; every change is
-//! one compare-and-swap, so that each task is claimed or taken back, never both, whoever dies in between::
+//! A worker has a batch of tasks, numbered from 0. Before it begins one it claims it, and that one only: what stands behind
+//! a task that takes long, or for ever, must be free to go. What it has not claimed its parent may take back and give to
+//! somebody else. The word has the batch's tag, the next task to claim, and the end; every change is one compare-and-swap,
+//! so that each task is claimed or taken back, never both, whoever dies in between:
 //!
 //! ```text
 //! begin(tag, n)   (0, n)
-//! claim(k)        (next, end) -> (next + k, end)     the worker
-//! give_back(i)    (next, end) -> (i, end)            the worker, of its last claim what it has not begun
+//! claim()         (next, end) -> (next + 1, end)     the worker
 //! revoke(tag)     (next, end) -> (next, next)        the parent
 //! ```
 //!
 //! The tag keeps a parent that looked at one batch from taking back tasks of the next one.
 
-use crate::sync::{AtomicU64, Ordering::SeqCst};
+use crate::sync::{broken, AtomicU64, Ordering::SeqCst};
 use core::ops::Range;
 
 /// Bits of a position.
@@ -60,30 +60,17 @@ impl<'a> Claim<'a> {
         self.0.store(State { tag: tag(batch), next: 0, end: count.min(MOST) }.word(), SeqCst);
     }
 
-    /// Takes up to `most` tasks for the worker; an empty range if none is left.
+    /// Takes the next task for the worker; none if none is left.
     #[must_use]
-    pub fn claim(&self, most: u64) -> Range<u64> {
+    pub fn claim(&self) -> Option<u64> {
         let mut word = self.0.load(SeqCst);
         loop {
             let state = State::of(word);
-            let to = state.end.min(state.next + most);
-            if to <= state.next {
-                return state.next..state.next;
+            if state.next >= state.end {
+                return None;
             }
-            match self.0.compare_exchange(word, State { next: to, ..state }.word(), SeqCst, SeqCst) {
-                Ok(_) => return state.next..to,
-                Err(now) => word = now,
-            }
-        }
-    }
-
-    /// Gives back the worker's claims from `first` on, which it has not begun.
-    pub fn give_back(&self, first: u64) {
-        let mut word = self.0.load(SeqCst);
-        loop {
-            let state = State::of(word);
-            match self.0.compare_exchange(word, State { next: first, ..state }.word(), SeqCst, SeqCst) {
-                Ok(_) => return,
+            match self.0.compare_exchange(word, State { next: state.next + 1, ..state }.word(), SeqCst, SeqCst) {
+                Ok(_) => return Some(state.next),
                 Err(now) => word = now,
             }
         }
@@ -95,7 +82,7 @@ impl<'a> Claim<'a> {
         let mut word = self.0.load(SeqCst);
         loop {
             let state = State::of(word);
-            if state.tag != tag(batch) || state.next >= state.end {
+            if (state.tag != tag(batch) && !broken("claim-tag")) || state.next >= state.end {
                 return None;
             }
             match self.0.compare_exchange(word, State { end: state.next, ..state }.word(), SeqCst, SeqCst) {

@@ -23,7 +23,7 @@ const SLOWEST: usize = 7;
 /// Bits of a task's position in the word of the slowest one; the rest are its microseconds.
 const PLACE: u32 = 24;
 const RUNNING: i64 = 1;
-const LONGEST_STRIDE: u64 = 64;
+const LONGEST_STRIDE: u32 = 64;
 const INT: u8 = 1;
 const FLOAT: u8 = 2;
 const NONE: u8 = 3;
@@ -232,8 +232,7 @@ pub unsafe extern "C-unwind" fn claim_one(_: Object, args: *const Object, count:
     let act = || {
         let [ledger, notes] = exactly(args, count)?;
         let ledger = Ledger::open(ledger, py::as_u32(notes)? as usize)?;
-        let found = ledger.claim().claim(1);
-        let index = if found.is_empty() { -1 } else { found.start as i64 };
+        let index = ledger.claim().claim().map_or(-1, |index| index as i64);
         // SAFETY: the GIL is held.
         py::checked(unsafe { ffi::PyLong_FromLongLong(index) })
     };
@@ -251,6 +250,74 @@ pub unsafe extern "C-unwind" fn revoke(_: Object, args: *const Object, count: ff
         }
     };
     py::give(act())
+}
+
+/// `_are_plain(values, how)`: whether no value of a list can do harm on its way: exact numbers, texts, None, flat tuples of
+/// those; where they are calls with named arguments (`how` 2), such a tuple and a dictionary of such values.
+pub unsafe extern "C-unwind" fn are_plain(_: Object, args: *const Object, count: ffi::Py_ssize_t) -> Object {
+    let act = || {
+        let [values, how] = exactly(args, count)?;
+        let calls = py::as_u64(how)? == 2;
+        // SAFETY: the GIL is held; an error is raised if it is not a list.
+        let count = unsafe { ffi::PyList_Size(values) };
+        if count < 0 {
+            return Err(Raised);
+        }
+        let all = (0..count).all(|index| {
+            // SAFETY: a borrowed reference within the list's bounds; nothing runs in between.
+            let value = unsafe { ffi::PyList_GetItem(values, index) };
+            if calls {
+                is_plain_call(value)
+            } else {
+                is_plain(value) || is_flat(value)
+            }
+        });
+        Ok(py::boolean(all))
+    };
+    py::give(act())
+}
+
+/// An exact number, text, or None: what can be pickled and unpickled without running anybody's code.
+fn is_plain(value: Object) -> bool {
+    // SAFETY: the GIL is held and the object alive; the types are static.
+    unsafe {
+        let kind = ffi::Py_TYPE(value);
+        kind == &raw mut ffi::PyLong_Type
+            || kind == &raw mut ffi::PyFloat_Type
+            || kind == &raw mut ffi::PyUnicode_Type
+            || value == ffi::Py_None()
+            || kind == &raw mut ffi::PyBytes_Type
+            || kind == &raw mut ffi::PyBool_Type
+            || kind == &raw mut ffi::PyComplex_Type
+    }
+}
+
+fn is_flat(value: Object) -> bool {
+    // SAFETY: as above; items are borrowed within the tuple's bounds.
+    unsafe {
+        ffi::Py_TYPE(value) == &raw mut ffi::PyTuple_Type
+            && (0..ffi::PyTuple_Size(value)).all(|index| is_plain(ffi::PyTuple_GetItem(value, index)))
+    }
+}
+
+fn is_plain_call(value: Object) -> bool {
+    // SAFETY: as above; the dictionary is not changed while it is walked.
+    unsafe {
+        if ffi::Py_TYPE(value) != &raw mut ffi::PyTuple_Type || ffi::PyTuple_Size(value) != 2 {
+            return false;
+        }
+        let named = ffi::PyTuple_GetItem(value, 1);
+        if !is_flat(ffi::PyTuple_GetItem(value, 0)) || ffi::Py_TYPE(named) != &raw mut ffi::PyDict_Type {
+            return false;
+        }
+        let (mut at, mut key, mut item) = (0, core::ptr::null_mut(), core::ptr::null_mut());
+        while ffi::PyDict_Next(named, &raw mut at, &raw mut key, &raw mut item) != 0 {
+            if !is_plain(key) || !is_plain(item) {
+                return false;
+            }
+        }
+        true
+    }
 }
 
 fn exactly<const N: usize>(args: *const Object, count: ffi::Py_ssize_t) -> PyResult<[Object; N]> {
@@ -272,8 +339,9 @@ pub unsafe extern "C-unwind" fn run_batch(_: Object, args: *const Object, count:
         let ledger = Ledger::open(ledger, py::as_u32(notes)? as usize)?;
         let patience = Duration::from_secs_f64(py::as_f64(patience)?);
         let (how, noted) = (py::as_u64(how)?, py::as_u32(noted)? as usize);
-        let mut round = Round { function, how, values, results, ledger: &ledger, noted, slowest: (0, 0) };
         let began = (Instant::now(), ticks());
+        let mut round =
+            Round { function, how, values, results, ledger: &ledger, noted, last: began.1, slowest: (0, 0) };
         let ended = round.run(patience);
         round.tell_slowest(began);
         ended.map(py::integer)
@@ -288,38 +356,36 @@ struct Round<'a> {
     results: Object,
     ledger: &'a Ledger,
     noted: usize,
+    /// Ticks when the last task ended.
+    last: u64,
     /// Ticks and position.
     slowest: (u64, u64),
 }
 
 impl Round<'_> {
-    /// Claims in strides, which are the longer the smaller the tasks are; looks at the clock once a stride.
+    /// Runs tasks one by one; the clock is looked at the more seldom the smaller they are.
     fn run(&mut self, patience: Duration) -> PyResult<u64> {
         let claim = self.ledger.claim();
         let began = Instant::now();
-        let mut stride = 1;
-        loop {
-            let room = (self.ledger.notes - self.noted) as u64;
-            if room == 0 {
-                return Ok(SEND);
-            }
-            let mine = claim.claim(stride.min(room));
-            if mine.is_empty() {
+        let (mut stride, mut look) = (1, 1);
+        while self.noted < self.ledger.notes {
+            let Some(index) = claim.claim() else {
                 return Ok(OVER);
+            };
+            if !self.one(index)? {
+                return Ok(UNNOTED);
             }
-            for index in mine.clone() {
-                let noted = self.one(index);
-                if !matches!(noted, Ok(true)) {
-                    claim.give_back(index + 1);
-                    return noted.map(|_| UNNOTED);
+            look -= 1;
+            if look == 0 {
+                let since = began.elapsed();
+                if since > patience {
+                    return Ok(SEND);
                 }
+                stride = if since * 4 < patience { (stride * 2).min(LONGEST_STRIDE) } else { 1 };
+                look = stride;
             }
-            let since = began.elapsed();
-            if since > patience {
-                return Ok(SEND);
-            }
-            stride = if since * 4 < patience { (stride * 2).min(LONGEST_STRIDE) } else { 1 };
         }
+        Ok(SEND)
     }
 
     /// Runs a task; whether its result is noted.
@@ -327,11 +393,12 @@ impl Round<'_> {
         if self.how & STAMPED != 0 {
             self.ledger.set(BEGAN, monotonic());
         }
-        let before = ticks();
         // SAFETY: a borrowed reference, or null with an exception set; the list is the caller's alone.
         let value = py::checked(unsafe { ffi::PyList_GetItem(self.values, index as ffi::Py_ssize_t) })?;
         let result = call(self.function, self.how & !STAMPED, value);
-        let spent = ticks().wrapping_sub(before);
+        let now = ticks();
+        let spent = now.wrapping_sub(self.last);
+        self.last = now;
         if spent > self.slowest.0 {
             self.slowest = (spent, index);
         }

@@ -11,7 +11,6 @@ import io
 import pickle
 import sys
 import threading
-from itertools import chain
 from multiprocessing.reduction import ForkingPickler
 from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any
@@ -19,20 +18,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["PLAIN", "Opened", "are_plain", "open_sealed", "seal", "seal_all", "seal_function"]
+__all__ = ["PLAIN", "Opened", "open_sealed", "seal", "seal_all", "seal_function"]
 
 PLAIN = frozenset({bool, bytes, complex, float, int, str, type(None)})
 Opened = tuple[bool, Any]
 _LEAST_BYTES = 16 << 10  # smaller buffers are as fast within the pickle
 _KEPT_FUNCTIONS = 64
-
-
-def are_plain(values: Sequence[Any]) -> bool:
-    """Whether no value could do harm on its way: exact numbers, texts, None, or flat tuples of those."""
-    kinds = set(map(type, values))
-    if kinds <= PLAIN:
-        return True
-    return kinds == {tuple} and set(map(type, chain.from_iterable(values))) <= PLAIN
 
 
 class Sealed:

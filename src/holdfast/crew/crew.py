@@ -25,6 +25,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from holdfast import _core
 from holdfast.crew import cargo, deaths, ledger, worker
 from holdfast.crew.failures import Told
 from holdfast.crew.plan import Hand, Plan
@@ -639,7 +640,7 @@ class Crew:
             hand, batch = gift
             job = batch.job
             values: list[Any] = batch.values
-            sealed = not (_are_plain_calls(values) if job.call == 2 else cargo.are_plain(values))  # noqa: PLR2004
+            sealed = not _core._are_plain(values, job.call)  # noqa: SLF001 - the core's half of this
             if sealed:
                 values = self._sealed(hand, batch, calls)
                 if not values:
@@ -649,7 +650,7 @@ class Crew:
             parcels.setdefault(hand.number, []).append(message)
             if not hand.open:
                 parcels[hand.number].append(None)
-            if sealed:  # as long as what it takes is still warm, and before much memory is used
+            if sealed or len(hand.batches) == 1:  # while it is warm and before much memory is used; or it is waited for
                 self._send(hand, parcels.pop(hand.number), calls)
         for number, messages in parcels.items():
             self._send(plan.hands[number], messages, calls)
@@ -739,13 +740,6 @@ class Crew:
     def _fail_batch(self, batch: Batch, error: BaseException, calls: Calls) -> None:
         for position in range(batch.done, batch.count):
             calls.append(_failing(batch.job, batch.start + position, error))
-
-
-def _are_plain_calls(values: list[Any]) -> bool:
-    if len(values) == 1:
-        args, named = values[0]
-        return not named and cargo.PLAIN.issuperset(map(type, args))
-    return all(not named for _, named in values) and cargo.are_plain([each for each, _ in values])
 
 
 def _failing(job: Job, index: int, error: BaseException) -> Callable[[], object]:

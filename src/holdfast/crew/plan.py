@@ -26,6 +26,7 @@ _DEEPEST = 64  # batches
 _WORTHWHILE = 0.002  # seconds of work in a batch whose size is ours to choose
 _LARGEST = 50_000  # tasks in such a batch
 _LARGEST_BUNDLE = 1024
+_SHARES = 4  # batches for each hand of a job that is cut into shares
 _MOST = (1 << 24) - 1  # tasks in any batch: what a claim has room for
 
 
@@ -87,6 +88,7 @@ class Job:
     credit: int | None = None  # how many more may be given before results are used; None: any number
     cost: float | None = None  # seconds a task, measured
     attempts: dict[int, int] | None = None
+    share: int | None = None  # the first batch's size, of those that are cut into shares
     urgent = False  # somebody may wait for single results of it: they are looked for in the ledgers of the busy
     fixed = False  # batches are as large as `chunk` says
 
@@ -154,10 +156,9 @@ class Job:
         worth = 1 if self.cost is None else max(1, min(_LARGEST, int(_WORTHWHILE / max(self.cost, 1e-9))))
         if self.chunk >= 0:
             return max(self.chunk, min(worth, -(-left // (hands * 2))))
-        share = min(-(-left // (hands * 4)), _MOST)
-        if self.cost is None:
-            return share
-        return max(share, min(worth, -(-left // hands)))  # fewer and larger ones while tasks are small
+        if self.share is None:
+            self.share = min(-(-left // (hands * _SHARES)), _MOST)
+        return self.share if self.cost is None else max(self.share, worth // 4)  # fewer while tasks are small
 
 
 class Trade:
@@ -356,7 +357,10 @@ class Plan:
         if timeout is not None or best.batches[0].job.timeout is not None or self._most is not None:
             return None
         cost = self._cost if job is None else job.cost
-        depth = 2 if cost is None else max(2, min(_DEEPEST, int(_AHEAD / max(cost * best.batches[-1].count, 1e-7))))
+        unknown = _SHARES if job is not None and job.chunk < 0 else 2
+        depth = (
+            unknown if cost is None else max(2, min(_DEEPEST, int(_AHEAD / max(cost * best.batches[-1].count, 1e-7))))
+        )
         return best if least < depth else None
 
     def give(self) -> tuple[Hand, Batch] | None:

@@ -205,7 +205,7 @@ class Staff:
     def _see_started(self, member: _Member) -> None:
         """Wait for a forked child to be past the fork, if it has just been made.
 
-        One that is killed within the fork's own hooks leaves its place in the program's shared memory taken for a while.
+        One that is killed within the fork's own hooks leaves its place in the shared memory taken for a while.
         """
         if isinstance(member.belongings, bytes):
             return
