@@ -240,6 +240,7 @@ class ProcessExecutor(Executor):
             max_tasks_per_child,
             lazy=True,
             label="ExecutorWorker",
+            exits=False,
             died=ExecutorWorkerDied,
             on_failed_start=_no_workers,
         )
@@ -280,7 +281,8 @@ class ProcessExecutor(Executor):
             kwargs: its named arguments.
 
         Returns:
-            Its future; its exception may be what the function raised, `WorkerDied`, or `TaskTimeout`.
+            Its future; its exception may be what the function raised (``SystemExit``, too), `WorkerDied`, or
+            `TaskTimeout`.
 
         Raises:
             RuntimeError: the executor was shut down.

@@ -61,6 +61,7 @@ class Crew:
         lazy: start workers as they are needed.
         label: of the processes' names.
         died: the class of the errors for dead workers.
+        exits: whether ``sys.exit()`` in a task ends its worker; else it is how that task failed.
         on_failed_start: makes the error for all tasks from a failed initializer's; by default that error.
 
     Raises:
@@ -78,6 +79,7 @@ class Crew:
         *,
         lazy: bool = False,
         label: str = "PoolWorker",
+        exits: bool = True,
         died: type[WorkerDied] | None = None,
         on_failed_start: Callable[[BaseException], BaseException] | None = None,
     ) -> None:
@@ -95,7 +97,7 @@ class Crew:
         self._false_starts = 0.0
         self._doomed: dict[int, tuple[int, BaseException | None, float]] = {}  # hand: batch, reason, when to insist
         self._idle_since = time.monotonic()
-        self.staff = Staff(context, label, initializer, tuple(initargs))
+        self.staff = Staff(context, label, initializer, tuple(initargs), exits=exits)
         self._results = self.staff.results
         self._memory = deaths.oom_kills()
         self.pump = threading.Thread(target=self._run, name="holdfast-pool-pump", daemon=True)

@@ -59,6 +59,7 @@ class Staff:
         context: where processes come from.
         label: of the processes' names.
         initializer: called in each, with `initargs`.
+        exits: as of `worker.Post`.
 
     Raises:
         ArenaFull: no space for shared memory.
@@ -70,6 +71,8 @@ class Staff:
         label: str,
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
+        *,
+        exits: bool = True,
     ) -> None:
         from holdfast.context import _default_context  # noqa: PLC0415 - contexts make pools, and the other way round
 
@@ -78,6 +81,7 @@ class Staff:
         self.results = self._ours.SimpleQueue()
         self.members: dict[int, _Member] = {}
         self._label, self._initializer, self._initargs = label, initializer, initargs
+        self._exits = exits
         self._numbers = 0
         self._gone: deque[int] = deque()
         self._spare: list[_Kit] = []
@@ -108,7 +112,8 @@ class Staff:
         belongings: Any = (kit.tasks, self.results, kit.ledger)
         if self.context.get_start_method() != "fork":
             belongings = bytes(ForkingPickler.dumps(belongings))
-        post = worker.Post(number, belongings, worker._File(kit.stacks), self._initializer, self._initargs)  # noqa: SLF001
+        stacks = worker._File(kit.stacks)  # noqa: SLF001 - of this package
+        post = worker.Post(number, belongings, stacks, self._initializer, self._initargs, self._exits)
         process = self.context.Process(target=worker.main, args=(post,))
         process.name = process.name.replace("Process", self._label)
         member = self.members[number] = _Member(process, kit, belongings)

@@ -77,6 +77,7 @@ class Post(NamedTuple):
         belongings: its own queue, the crew's queue of results, its ledger; pickled for a worker that is not forked.
         stacks: the file that takes its stacks if it crashes.
         initializer: called first, with `initargs`.
+        exits: whether ``sys.exit()`` in a task ends the worker; else it is how that task failed.
     """
 
     number: int
@@ -84,6 +85,7 @@ class Post(NamedTuple):
     stacks: _File
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
+    exits: bool = True
 
 
 def main(post: Post) -> None:
@@ -106,7 +108,7 @@ def main(post: Post) -> None:
             results.put((post.number, INIT_FAILED, 0, None, [tuple(_describe(error))], 0.0))
             return
     results.put((post.number, READY, os.getpid(), None, [], 0.0))
-    worker = _Worker(post.number, tasks, results, book)
+    worker = _Worker(post.number, tasks, results, book, exits=post.exits)
     del post
     worker.serve()
 
@@ -115,10 +117,15 @@ def _leave_to_parent(number: int, frame: object) -> None:
     """Do nothing."""
 
 
+class _Leaving(SystemExit):
+    """A task's arguments called ``sys.exit()`` as they were unpickled: it never began, so this is not how it failed."""
+
+
 class _Worker:
     """The loop and what it needs at hand."""
 
-    def __init__(self, number: int, tasks: Any, results: Any, book: Ledger) -> None:  # noqa: ANN401 - queues
+    def __init__(self, number: int, tasks: Any, results: Any, book: Ledger, *, exits: bool) -> None:  # noqa: ANN401 - queues
+        self._leaves: type[SystemExit] = SystemExit if exits else _Leaving
         self._number = number
         self._tasks, self._results = tasks, results
         self._ledger = book
@@ -144,6 +151,13 @@ class _Worker:
                 self._functions.clear()
             known = self._functions[body] = cargo.open_sealed(body)
         return known
+
+    @staticmethod
+    def _opened(sealed: Any) -> Any:  # noqa: ANN401 - arguments
+        try:
+            return cargo.open_sealed(sealed)
+        except SystemExit as leave:
+            raise _Leaving(leave.code) from None
 
     def _run(self, batch: int, call: int, body: Any, reference: bool, sealed: bool, values: list[Any]) -> None:  # noqa: ANN401 - sealed
         book = self._ledger
@@ -185,19 +199,19 @@ class _Worker:
         try:
             function = self._function(body, reference)
             if sealed:
-                value = cargo.open_sealed(value)
+                value = self._opened(value)
             if call == 0:
                 result = function(value)
             elif call == 1:
                 result = function(*value)
             else:
                 result = function(*value[0], **value[1])
-        except SystemExit:
+        except self._leaves:
             raise
         except BaseException as error:  # noqa: BLE001 - the user's
             mark, result = FAILED, tuple(_describe(error))
         if mark == PLAIN and type(result) not in cargo.PLAIN:
-            mark, result = _sealed(result)
+            mark, result = _sealed(result, self._leaves)
         words = self._ledger.words
         words[ledger.LAST] = 1
         words[ledger.STATE] = ledger.SENDING
@@ -210,14 +224,14 @@ class _Worker:
     def _one(self, function: Callable[..., Any], call: int, sealed: Any, out: _Outbox) -> bool:  # noqa: ANN401
         """Run a task with sealed arguments; false if the results must be sent now."""
         try:
-            value = cargo.open_sealed(sealed)
+            value = self._opened(sealed)
             if call == 0:
                 result = function(value)
             elif call == 1:
                 result = function(*value)
             else:
                 result = function(*value[0], **value[1])
-        except SystemExit:
+        except self._leaves:
             raise
         except BaseException as error:  # noqa: BLE001 - the user's
             out.add(FAILED, tuple(_describe(error)))
@@ -231,7 +245,7 @@ class _Worker:
             noted = _core._run_batch(  # noqa: SLF001 - the core's half of this
                 function, call, values, start, results, self._ledger.whole, ledger.NOTES, out.count
             )
-        except SystemExit:
+        except self._leaves:
             out.settle()
             raise
         except BaseException as error:  # noqa: BLE001 - the user's
@@ -248,7 +262,7 @@ class _Worker:
     def _finish(self, result: Any, out: _Outbox) -> bool:  # noqa: ANN401 - what a task returned
         mark = PLAIN
         if type(result) not in cargo.PLAIN:
-            mark, result = _sealed(result)
+            mark, result = _sealed(result, self._leaves)
         out.add(mark, result)
         return self._note(out.count, mark, result)
 
@@ -347,12 +361,12 @@ def _put(results: Any, message: tuple[Any, ...]) -> None:  # noqa: ANN401 - a qu
         results.put((*message[:3], bytes([FAILED]) * count, [gone] * count, message[5]))
 
 
-def _sealed(result: Any) -> tuple[int, Any]:  # noqa: ANN401 - what a task returned
+def _sealed(result: Any, leaves: type[SystemExit]) -> tuple[int, Any]:  # noqa: ANN401 - what a task returned
     if type(result) is tuple and set(map(type, result)) <= cargo.PLAIN:
         return PLAIN, result
     try:
         return SEALED, cargo.seal(result)
-    except SystemExit:
+    except leaves:
         raise
     except BaseException as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
         return FAILED, tuple(_lost(error, result))
