@@ -26,7 +26,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from holdfast.crew import cargo, deaths, ledger, worker
-from holdfast.crew.failures import Told
+from holdfast.crew.failures import Marks, Told
 from holdfast.crew.plan import Hand, Plan
 from holdfast.crew.staff import Staff
 
@@ -442,14 +442,13 @@ class Crew:
             told = bytearray(marks)
             for offset, mark in enumerate(marks):
                 if mark == worker.FAILED:
-                    value = batch.values[start + offset]
-                    if self.plan.retry(job, begin + offset, value):
+                    if self.plan.retry(job, begin + offset, batch.values[start + offset]):
                         told[offset] = worker.SKIPPED
-                    shown = deaths.shown_call(job.call, value)
-                    values[offset] = Told(*values[offset])._replace(
-                        function=job.name, task=job.first + begin + offset, arguments=shown, pid=pid
-                    )
+                    values[offset] = _with_task(batch, pid, begin + offset, Told(*values[offset]))
             marks = bytes(told)
+        if marks is not None and worker.SEALED in marks:  # the parent may yet fail to open some
+            marks = Marks(marks)
+            marks.name_task = partial(_with_task, batch, pid)
         calls.append(partial(job.deliver, begin, marks, values))
 
     # deaths and deadlines
@@ -663,6 +662,12 @@ def _are_plain_calls(values: list[Any]) -> bool:
         args, named = values[0]
         return not named and cargo.PLAIN.issuperset(map(type, args))
     return all(not named for _, named in values) and cargo.are_plain([each for each, _ in values])
+
+
+def _with_task(batch: Batch, pid: int, index: int, told: Told) -> Told:
+    job = batch.job
+    shown = deaths.shown_call(job.call, batch.values[index - batch.start])
+    return told._replace(function=job.name, task=job.first + index, arguments=shown, pid=pid)
 
 
 def _failing(job: Job, index: int, error: BaseException) -> Callable[[], object]:
