@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from holdfast.crew import cargo
 from holdfast.crew.crew import OPEN, TERMINATED, Crew
 from holdfast.crew.failures import Told, lost, opened, rebuilt
+from holdfast.crew.interrupts import held_back
 from holdfast.crew.plan import Job
 from holdfast.errors import InitializerFailed, ResultLost, WorkerDied
 from holdfast.pool_results import Stream
@@ -232,21 +233,22 @@ class ProcessExecutor(Executor):
         _check_numbers(count, initializer, max_tasks_per_child)
         self._timeout, self._retries = timeout, retries
         self._mp_context = context
-        self._crew = Crew(
-            context,
-            count,
-            None if initializer is None else _Logged(initializer),
-            initargs,
-            max_tasks_per_child,
-            lazy=True,
-            label="ExecutorWorker",
-            exits=False,
-            died=ExecutorWorkerDied,
-            on_failed_start=_no_workers,
-        )
-        _crews.add(self._crew)
-        self._finalizer = weakref.finalize(self, _dropped, self._crew)
-        self._finalizer.atexit = False
+        with held_back():
+            self._crew = Crew(
+                context,
+                count,
+                None if initializer is None else _Logged(initializer),
+                initargs,
+                max_tasks_per_child,
+                lazy=True,
+                label="ExecutorWorker",
+                exits=False,
+                died=ExecutorWorkerDied,
+                on_failed_start=_no_workers,
+            )
+            _crews.add(self._crew)
+            self._finalizer = weakref.finalize(self, _dropped, self._crew)
+            self._finalizer.atexit = False
 
     @property
     def _max_workers(self) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.crew import cargo
 from holdfast.crew.crew import CLOSED, OPEN, TERMINATED, Crew
+from holdfast.crew.interrupts import held_back
 from holdfast.pool_results import (
     AsyncResult,
     IMapIterator,
@@ -77,8 +78,9 @@ class Pool(_std.Pool):
             raise ValueError(message)
         _check_callable(initializer)
         self._ctx = chosen
-        self._crew: Crew = Crew(chosen, count, initializer, initargs, maxtasksperchild)
-        self._terminate = util.Finalize(self, self._crew.terminate, exitpriority=15)
+        with held_back():
+            self._crew: Crew = Crew(chosen, count, initializer, initargs, maxtasksperchild)
+            self._terminate = util.Finalize(self, self._crew.terminate, exitpriority=15)
 
     def __del__(self) -> None:
         crew: Crew | None = self.__dict__.get("_crew")

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.crew import cargo, deaths, ledger, worker
 from holdfast.crew.failures import Marks, Told
+from holdfast.crew.interrupts import held_back
 from holdfast.crew.plan import Hand, Plan
 from holdfast.crew.staff import Staff
 
@@ -102,7 +103,12 @@ class Crew:
         self._memory = deaths.oom_kills()
         self.pump = threading.Thread(target=self._run, name="holdfast-pool-pump", daemon=True)
         if not lazy:
-            self.refill()
+            try:
+                self.refill()
+            except BaseException:
+                self.state = TERMINATED
+                self.staff.give_up()
+                raise
         self.pump.start()
 
     # called by the fronts
@@ -292,6 +298,10 @@ class Crew:
 
     def refill(self) -> None:
         """Start as many workers as are missing."""
+        with held_back():
+            self._refill()
+
+    def _refill(self) -> None:
         while True:
             with self.lock:
                 if self.state == TERMINATED or self.broken is not None or len(self.plan.hands) >= self._wanted():
@@ -330,9 +340,10 @@ class Crew:
         """Start a worker for a job, if all that there are have something to do."""
         if len(self.plan.hands) < self.workers and self._all_busy():
             hand = Hand(self.staff.next_number())
-            self.plan.hands[hand.number] = hand
             try:
-                self.staff.start(hand.number)
+                with held_back():
+                    self.plan.hands[hand.number] = hand
+                    self.staff.start(hand.number)
             except Exception as error:  # noqa: BLE001 - a limit of the system, or arguments that cannot be pickled
                 self.plan.hands.pop(hand.number, None)
                 if not self.plan.hands:

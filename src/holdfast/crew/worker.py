@@ -19,6 +19,7 @@ from multiprocessing import reduction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast import _core
+from holdfast.boarding import leave_to_parent
 from holdfast.crew import cargo, ledger
 
 if TYPE_CHECKING:
@@ -95,8 +96,8 @@ def main(post: Post) -> None:
         post: what this worker is given.
     """
     # An interrupt from the keyboard reaches the whole program: it is the parent's to answer, and this process's to
-    # survive. A function, not SIG_IGN, which programs started from here would inherit.
-    signal.signal(signal.SIGINT, _leave_to_parent)
+    # survive. Where it does not share memory, boarding has done so before; where it does, the signal was blocked.
+    signal.signal(signal.SIGINT, leave_to_parent)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     tasks, results, book = pickle.loads(post.belongings) if isinstance(post.belongings, bytes) else post.belongings  # noqa: S301
     with suppress(OSError):
@@ -111,10 +112,6 @@ def main(post: Post) -> None:
     worker = _Worker(post.number, tasks, results, book, exits=post.exits)
     del post
     worker.serve()
-
-
-def _leave_to_parent(number: int, frame: object) -> None:
-    """Do nothing."""
 
 
 class _Leaving(SystemExit):
