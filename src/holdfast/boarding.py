@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import operator
 import os
+import signal
 import sys
 import threading
 from multiprocessing import reduction, util
@@ -29,13 +30,14 @@ TYPE_CHECKING = False  # importing typing would make the start of every child mi
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.process import BaseProcess
+    from types import FrameType
     from typing import Any, Protocol
 
     class _Handle(Protocol):
         def detach(self) -> int: ...
 
 
-__all__ = ["BoardingPass", "Passenger", "board", "launch", "live"]
+__all__ = ["BoardingPass", "Passenger", "board", "defer_interrupts", "launch", "leave_to_parent", "live"]
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - pathlib costs 3 ms
 _EXITS_LATE = sys.version_info >= (3, 12)  # from then on, exit functions run after bootstrap()
@@ -47,6 +49,7 @@ class _Launch(threading.local):
 
     outcome: outcome.Outcome | None = None
     dies_with_parent: bool = False
+    leaves_interrupts: bool = False  # an interrupt from the keyboard is its parent's to answer
     starting: bool = False  # a Popen is at work: it wakes afterwards what rests during a fork
 
 
@@ -73,6 +76,7 @@ class _Board:
         self.installed = installed
         self.outcome = launch.outcome
         self.dies_with_parent = launch.dies_with_parent
+        self.leaves_interrupts = launch.leaves_interrupts
 
     def __reduce__(self) -> tuple[Any, ...]:
         core = sys.modules.get("holdfast._core")
@@ -82,7 +86,7 @@ class _Board:
         report = reduction.DupFd(self.outcome.fd) if self.outcome is not None else None
         logs = sys.modules.get("holdfast.logs")
         log = None if logs is None else logs.boarding_pass()
-        return board, (self.name, family.descent(), arena, reader, report, self.installed, log)
+        return board, (self.name, family.descent(), arena, reader, report, self.installed, log, self.leaves_interrupts)
 
 
 class BoardingPass(str):
@@ -125,6 +129,7 @@ def board(
     report: _Handle | None,
     installed: bool,
     log: tuple[Any, ...] | None,
+    leaves_interrupts: bool,
 ) -> str:
     """Become a member of the program that started this process.
 
@@ -136,10 +141,20 @@ def board(
         report: the file that takes the outcome, if anybody may ask for it.
         installed: whether holdfast stands behind ``multiprocessing`` in the parent.
         log: how to join the parent's log, if it has one.
+        leaves_interrupts: whether this process survives a Ctrl-C, which its parent answers.
 
     Returns:
         The name.
+
+    Raises:
+        KeyboardInterrupt: one came before this process was aboard, and it does not leave them to its parent.
     """
+    if leaves_interrupts:
+        signal.signal(signal.SIGINT, leave_to_parent)
+    elif signal.getsignal(signal.SIGINT) is _note_interrupt:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if _interrupts:
+            raise KeyboardInterrupt
     if reader is not None:
         fd = reader.detach()
         lifeline.arm(fd)
@@ -163,6 +178,26 @@ def board(
 
         logs.board(log)
     return name
+
+
+def leave_to_parent(number: int, frame: object) -> None:
+    """Answer to SIGINT in a worker: none. A function, not SIG_IGN, which programs started from it would inherit."""
+
+
+_interrupts: list[int] = []
+
+
+def _note_interrupt(number: int, frame: FrameType | None) -> None:
+    _interrupts.append(number)
+    while frame is not None:
+        if frame.f_code.co_name == "_bootstrap":  # a process of the standard library's, which does not board
+            raise KeyboardInterrupt
+        frame = frame.f_back
+
+
+def defer_interrupts() -> None:
+    """In the forkserver, before it begins: have its children note an interrupt until they are aboard."""
+    signal.signal(signal.SIGINT, _note_interrupt)
 
 
 def live(process: BaseProcess, bootstrap: Callable[[int | None], int], parent_sentinel: int | None) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["cpu_count"]
+__all__ = ["cpu_count", "folders"]
 
 
 def cpu_count() -> int:
@@ -63,27 +63,32 @@ def cgroup_limit(proc: str = "/proc/self") -> int | None:
         The least quota on the way from this process's groups to their roots; None without any.
     """
     try:
-        limits = [limit for folder, version in _folders(proc) if (limit := _quota(folder, version)) is not None]
+        limits = [limit for folder, version in folders(proc, "cpu") if (limit := _quota(folder, version)) is not None]
     except (OSError, ValueError):  # no /proc, or a format of the future: no quota is known
         return None
     return min(limits, default=None)
 
 
-def _folders(proc: str) -> Iterator[tuple[str, int]]:
-    """Every folder of a CPU control group that this process is in, with the version of its hierarchy."""
+def folders(proc: str, controller: str) -> Iterator[tuple[str, int]]:
+    """Every folder of a control group that this process is in, its own first, with the version of its hierarchy.
+
+    Args:
+        proc: the folder of this process in /proc.
+        controller: what the groups control, ``"cpu"`` or ``"memory"``.
+    """
     groups = {}
     for line in _lines(f"{proc}/cgroup"):  # "0::/user.slice" or "4:cpu,cpuacct:/docker/ab"
         number, controllers, path = line.split(":", 2)
         if number == "0":
             groups[2] = path
-        elif "cpu" in controllers.split(","):
+        elif controller in controllers.split(","):
             groups[1] = path
     for line in _lines(f"{proc}/mountinfo"):  # 30 23 0:26 ROOT MOUNTPOINT OPTIONS ... - TYPE SOURCE SUPEROPTIONS
         before, _, after = line.partition(" - ")
         root, mount = (_unescaped(field) for field in before.split()[3:5])
         kind, _, options = after.split(" ", 2)
         version = {"cgroup2": 2, "cgroup": 1}.get(kind)
-        if version in groups and (version == 2 or "cpu" in options.strip().split(",")):  # noqa: PLR2004 - as named
+        if version in groups and (version == 2 or controller in options.strip().split(",")):  # noqa: PLR2004 - as named
             for folder in _upwards(mount, root, groups[version]):
                 yield folder, version
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast.crew.crew import OPEN, TERMINATED, Crew
 from holdfast.crew.failures import Told, lost, rebuilt
+from holdfast.crew.interrupts import held_back
 from holdfast.crew.trades import Trades
 from holdfast.errors import InitializerFailed, ResultLost, WorkerDied
 from holdfast.pool_results import Stream
@@ -254,20 +255,22 @@ class ProcessExecutor(Executor):
         self._trades = Trades(timeout, retries)
         self._counted = max_tasks_per_child is not None
         self._mp_context = context
-        self._crew = Crew(
-            context,
-            count,
-            None if initializer is None else _Logged(initializer),
-            initargs,
-            max_tasks_per_child,
-            lazy=True,
-            label="ExecutorWorker",
-            died=ExecutorWorkerDied,
-            on_failed_start=_no_workers,
-        )
-        _crews.add(self._crew)
-        self._finalizer = weakref.finalize(self, _dropped, self._crew)
-        self._finalizer.atexit = False
+        with held_back():
+            self._crew = Crew(
+                context,
+                count,
+                None if initializer is None else _Logged(initializer),
+                initargs,
+                max_tasks_per_child,
+                lazy=True,
+                label="ExecutorWorker",
+                exits=False,
+                died=ExecutorWorkerDied,
+                on_failed_start=_no_workers,
+            )
+            _crews.add(self._crew)
+            self._finalizer = weakref.finalize(self, _dropped, self._crew)
+            self._finalizer.atexit = False
 
     @property
     def _max_workers(self) -> int:
@@ -302,7 +305,8 @@ class ProcessExecutor(Executor):
             kwargs: its named arguments.
 
         Returns:
-            Its future; its exception may be what the function raised, `WorkerDied`, or `TaskTimeout`.
+            Its future; its exception may be what the function raised (``SystemExit``, too), `WorkerDied`, or
+            `TaskTimeout`.
 
         Raises:
             RuntimeError: the executor was shut down.

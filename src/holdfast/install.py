@@ -185,8 +185,10 @@ def _patch_pool(module: types.ModuleType) -> None:
         if type(self) is not std:
             initialize(self, *args, **options)
             return
+        self._state = module.INIT  # what __del__ asks for, if a Ctrl-C comes before there is more
         from holdfast.pool import Pool  # noqa: PLC0415 - only where pools are used
 
+        self.__dict__.clear()
         self.__class__ = Pool
         Pool.__init__(self, *args, **options)
 

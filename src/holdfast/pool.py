@@ -14,6 +14,7 @@ from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any
 
 from holdfast.crew.crew import CLOSED, OPEN, TERMINATED, Crew
+from holdfast.crew.interrupts import held_back
 from holdfast.crew.trades import Trades
 from holdfast.pool_results import (
     AsyncResult,
@@ -79,8 +80,9 @@ class Pool(_std.Pool):
         self._ctx = chosen
         self._trades = Trades()
         self._counted = maxtasksperchild is not None
-        self._crew: Crew = Crew(chosen, count, initializer, initargs, maxtasksperchild)
-        self._terminate = util.Finalize(self, self._crew.terminate, exitpriority=15)
+        with held_back():
+            self._crew: Crew = Crew(chosen, count, initializer, initargs, maxtasksperchild)
+            self._terminate = util.Finalize(self, self._crew.terminate, exitpriority=15)
 
     def __del__(self) -> None:
         crew: Crew | None = self.__dict__.get("_crew")

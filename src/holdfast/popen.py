@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 __all__ = ["ForkPopen", "Reporting"]
 
+_WORKER = ("holdfast.crew.worker", "main")
 # Processes that are not daemons by name, but belong to an object of their parent and are of no use without it.
 _SERVANTS = frozenset(
     {
         ("concurrent.futures.process", "_process_worker"),
-        ("holdfast.crew.worker", "main"),
+        _WORKER,
         ("multiprocessing.managers", "_run_server"),
     }
 )
 
 
-def _dies_with_parent(process: BaseProcess) -> bool:
+def _target(process: BaseProcess) -> tuple[str | None, str | None]:
     target = getattr(process, "_target", None)
-    servant = (getattr(target, "__module__", None), getattr(target, "__name__", None)) in _SERVANTS
-    return servant or process.daemon
+    return getattr(target, "__module__", None), getattr(target, "__name__", None)
 
 
 class Reporting(popen_fork.Popen):
@@ -51,7 +51,9 @@ class Reporting(popen_fork.Popen):
         if getattr(process_obj, "_keeps_outcome", False):
             self._outcome = Outcome()
         launch.outcome = self._outcome
-        launch.dies_with_parent = _dies_with_parent(process_obj)
+        target = _target(process_obj)
+        launch.dies_with_parent = target in _SERVANTS or process_obj.daemon
+        launch.leaves_interrupts = target == _WORKER
         launch.starting = True
         try:
             if launch.dies_with_parent:

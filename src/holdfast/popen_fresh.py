@@ -31,7 +31,7 @@ class _Preload(list[str]):
     """The forkserver's list of modules; its ``repr`` is put into the server's command line and evaluated there."""
 
     def __repr__(self) -> str:
-        prologue = find_package()
+        prologue = find_package() + "\nfrom holdfast.boarding import defer_interrupts; defer_interrupts()"
         if _installed():
             prologue += "\nfrom holdfast.install import install; install()"
         return f"(exec({prologue!r}), {super().__repr__()})[1]"

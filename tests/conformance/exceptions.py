@@ -1,12 +1,12 @@
 """Tests of CPython's suite that holdfast may fail, each with its reason.
 
-Most look at private attributes; the others expect what holdfast promises to do better. A key is the end
-of a test's full name, class and method. At most a dozen of multiprocessing's suite, eight of the executors'.
+Most look at private attributes; the others expect what holdfast promises to do better. A key is the end of a test's
+full name, class and method.
 """
 
 from __future__ import annotations
 
-LIMIT = 20
+LIMIT = 12
 
 EXCEPTIONS: dict[str, str] = {
     "TestResourceTracker.test_resource_tracker": (
@@ -34,10 +34,6 @@ EXCEPTIONS: dict[str, str] = {
     "ExecutorDeadlockTest.test_error_at_task_unpickle": (
         "expects the executor to break when an argument cannot be unpickled; here that task fails with its own error"
     ),
-    "ExecutorDeadlockTest.test_exit_during_func_exec_on_worker": (
-        "expects sys.exit() in a task to be its result; here it ends the worker, and the task fails with WorkerDied"
-    ),
-    "ExecutorDeadlockTest.test_exit_during_result_pickle_on_worker": "as test_exit_during_func_exec_on_worker",
     "TestStartMethod.test_mixed_startmethod": (
         "expects a queue's semaphores (SemLock._is_fork_ctx) to refuse a spawned process; holdfast's go everywhere"
     ),

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast import _core
 from holdfast.crew import cargo, deaths, ledger, worker
-from holdfast.crew.failures import Told
+from holdfast.crew.failures import Marks, Told
+from holdfast.crew.interrupts import held_back
 from holdfast.crew.plan import Hand, Plan
 from holdfast.crew.staff import Staff
 
@@ -74,6 +75,7 @@ class Crew:
         lazy: start workers as they are needed.
         label: of the processes' names.
         died: the class of the errors for dead workers.
+        exits: whether ``sys.exit()`` in a task ends its worker; else it is how that task failed.
         on_failed_start: makes the error for all tasks from a failed initializer's; by default that error.
 
     Raises:
@@ -91,6 +93,7 @@ class Crew:
         *,
         lazy: bool = False,
         label: str = "PoolWorker",
+        exits: bool = True,
         died: type[WorkerDied] | None = None,
         on_failed_start: Callable[[BaseException], BaseException] | None = None,
     ) -> None:
@@ -109,12 +112,17 @@ class Crew:
         self._doomed: dict[int, _Doom] = {}  # by hand
         self._pause = _STUCK  # seconds until ledgers are looked into again, if need be
         self._whole = most is not None  # batches are counted: none is divided
-        self.staff = Staff(context, label, initializer, tuple(initargs))
+        self.staff = Staff(context, label, initializer, tuple(initargs), exits=exits)
         self._results = self.staff.results
         self._memory = deaths.oom_kills()
         self.pump = threading.Thread(target=self._run, name="holdfast-pool-pump", daemon=True)
         if not lazy:
-            self.refill()
+            try:
+                self.refill()
+            except BaseException:
+                self.state = TERMINATED
+                self.staff.give_up()
+                raise
         self.pump.start()
 
     # called by the fronts
@@ -341,6 +349,10 @@ class Crew:
 
     def refill(self) -> None:
         """Start as many workers as are missing."""
+        with held_back():
+            self._refill()
+
+    def _refill(self) -> None:
         while True:
             with self.lock:
                 if self.state == TERMINATED or self.broken is not None or len(self.plan.hands) >= self._wanted():
@@ -379,9 +391,10 @@ class Crew:
         """Start a worker for a job, if all that there are have something to do."""
         if len(self.plan.hands) < self.workers and self._all_busy():
             hand = Hand(self.staff.next_number())
-            self.plan.hands[hand.number] = hand
             try:
-                self.staff.start(hand.number)
+                with held_back():
+                    self.plan.hands[hand.number] = hand
+                    self.staff.start(hand.number)
             except Exception as error:  # noqa: BLE001 - a limit of the system, or arguments that cannot be pickled
                 self.plan.hands.pop(hand.number, None)
                 if not self.plan.hands:
@@ -517,14 +530,13 @@ class Crew:
             told = bytearray(marks)
             for offset, mark in enumerate(marks):
                 if mark == worker.FAILED:
-                    value = batch.values[start + offset]
-                    if self.plan.retry(job, begin + offset, value):
+                    if self.plan.retry(job, begin + offset, batch.values[start + offset]):
                         told[offset] = worker.SKIPPED
-                    shown = deaths.shown_call(job.call, value)
-                    values[offset] = Told(*values[offset])._replace(
-                        function=job.name, task=job.number(begin + offset), arguments=shown, pid=pid
-                    )
+                    values[offset] = _with_task(batch, pid, begin + offset, Told(*values[offset]))
             marks = bytes(told)
+        if marks is not None and worker.SEALED in marks:  # the parent may yet fail to open some
+            marks = Marks(marks)
+            marks.name_task = partial(_with_task, batch, pid)
         calls.append(partial(job.deliver, begin, marks, values))
 
     # deaths and deadlines
@@ -740,6 +752,12 @@ class Crew:
     def _fail_batch(self, batch: Batch, error: BaseException, calls: Calls) -> None:
         for position in range(batch.done, batch.count):
             calls.append(_failing(batch.job, batch.start + position, error))
+
+
+def _with_task(batch: Batch, pid: int, index: int, told: Told) -> Told:
+    job = batch.job
+    shown = deaths.shown_call(job.call, batch.values[index - batch.start])
+    return told._replace(function=job.name, task=job.number(index), arguments=shown, pid=pid)
 
 
 def _failing(job: Job, index: int, error: BaseException) -> Callable[[], object]:

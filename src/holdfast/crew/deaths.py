@@ -7,6 +7,8 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from holdfast.cpu import folders
+
 if TYPE_CHECKING:
     from holdfast.errors import WorkerDied
 
@@ -37,20 +39,21 @@ def shown_call(call: int, value: Any) -> str:  # noqa: ANN401 - arguments
     return f"({', '.join([*map(shortened, value[0]), *named])})"[: _LONGEST * 2]
 
 
-def oom_kills() -> tuple[str, int] | None:
-    """The control group of this process that counts its kills for want of memory, and the count."""
-    with suppress(OSError, ValueError, IndexError):
-        with open("/proc/self/cgroup", encoding="utf-8") as file:  # noqa: PTH123 - a line of it
-            path = next(line.split(":", 2)[2].strip() for line in file if line.startswith("0::"))
-        with open(f"/sys/fs/cgroup{path}/memory.events", encoding="utf-8") as file:  # noqa: PTH123 - as above
-            counts = dict(line.split() for line in file)
-        return path, int(counts["oom_kill"])
-    with suppress(OSError, StopIteration, ValueError, IndexError):
-        with open("/proc/self/cgroup", encoding="utf-8") as file:  # noqa: PTH123 - as above
-            path = next(line.split(":", 2)[2].strip() for line in file if ":memory:" in line)
-        with open(f"/sys/fs/cgroup/memory{path}/memory.oom_control", encoding="utf-8") as file:  # noqa: PTH123 - as above
-            counts = dict(line.split() for line in file)
-        return path, int(counts["oom_kill"])
+def oom_kills(proc: str = "/proc/self") -> tuple[str, int] | None:
+    """The folder of the control group of this process that counts its kills for want of memory, and the count.
+
+    Args:
+        proc: the folder of this process in /proc.
+
+    Source: Linux, Documentation/admin-guide/cgroup-v2.rst (memory.events), cgroup-v1/memory.rst (memory.oom_control).
+    """
+    with suppress(OSError, ValueError):
+        for folder, version in folders(proc, "memory"):
+            name = "memory.oom_control" if version == 1 else "memory.events"
+            with suppress(OSError, ValueError), open(f"{folder}/{name}", encoding="utf-8") as file:  # noqa: PTH123
+                for line in file:
+                    if line.startswith("oom_kill "):
+                        return folder, int(line.split()[1])
     return None
 
 
@@ -69,7 +72,7 @@ class Death:
         pid: of the worker.
         exitcode: as in ``multiprocessing``: negative for a signal.
         stacks: what its fault handler wrote.
-        memory: the control group whose kills for want of memory have become more, or None.
+        memory: the folder of the control group whose kills for want of memory have become more, or None.
     """
 
     def __init__(self, pid: int, exitcode: int | None, stacks: str = "", memory: str | None = None) -> None:

@@ -13,11 +13,11 @@ from holdfast.crew import cargo, worker
 from holdfast.outcome import RemoteTraceback
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from holdfast.errors import RemoteError, ResultLost
 
-__all__ = ["Told", "opened", "rebuilt"]
+__all__ = ["Marks", "Told", "opened", "rebuilt"]
 
 
 class Told(NamedTuple):
@@ -33,6 +33,16 @@ class Told(NamedTuple):
     task: int = 0
     arguments: str = ""
     pid: int = 0
+
+
+class Marks(bytes):
+    """The marks of a message of results, which know whose results those are.
+
+    Attributes:
+        name_task: puts into what is told of a task, whose number is given, its name, arguments and worker.
+    """
+
+    name_task: Callable[[int, Told], Told]
 
 
 def rebuilt(told: Told, cause: type[Exception] = RemoteTraceback) -> BaseException:
@@ -101,7 +111,8 @@ def opened(start: int, marks: bytes, values: list[Any]) -> Iterator[tuple[int, i
             except BaseException as error:  # noqa: BLE001 - a user's __setstate__ may raise or exit
                 why = f"its result cannot be rebuilt here: {type(error).__name__}: {error}"
                 text = "".join(traceback.format_exception(error))
-                yield index, worker.FAILED, Told(None, type(error).__name__, str(error), text, why, "", "task", index)
+                told = Told(None, type(error).__name__, str(error), text, why, "", "task", index)
+                yield index, worker.FAILED, marks.name_task(index, told) if isinstance(marks, Marks) else told
                 continue
             yield index, worker.PLAIN, result
         elif mark == worker.FAILED:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Staff"]
 
+_METHODS = ("fork", "spawn", "forkserver")
 _SPARES = 64  # kits kept for later workers
 _STARTING = 0.2  # seconds that a forked child may take to begin
 _FREEZING = 0.1  # seconds that a worker may take to stand still
@@ -61,6 +62,7 @@ class Staff:
         context: where processes come from.
         label: of the processes' names.
         initializer: called in each, with `initargs`.
+        exits: as of `worker.Post`.
 
     Raises:
         ArenaFull: no space for shared memory.
@@ -72,14 +74,19 @@ class Staff:
         label: str,
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
+        *,
+        exits: bool = True,
     ) -> None:
         from holdfast.context import _default_context  # noqa: PLC0415 - contexts make pools, and the other way round
 
         self.context = context
-        self._ours = _default_context.get_context(context.get_start_method())
+        method = context.get_start_method()
+        self._ours = _default_context.get_context(method if method in _METHODS else None)  # a context may be a stand-in
+        self._forks = self._ours.get_start_method() == "fork"
         self.results = self._ours.SimpleQueue()
         self.members: dict[int, _Member] = {}
         self._label, self._initializer, self._initargs = label, initializer, initargs
+        self._exits = exits
         self._numbers = 0
         self._gone: deque[int] = deque()
         self._spare: list[_Kit] = []
@@ -108,9 +115,13 @@ class Staff:
         with self._lock:
             kit = self._spare.pop() if self._spare else _Kit(self._ours)
         belongings: Any = (kit.tasks, self.results, kit.ledger)
-        if self.context.get_start_method() != "fork":
+        if not self._forks:
             belongings = bytes(ForkingPickler.dumps(belongings))
-        post = worker.Post(number, belongings, worker._File(kit.stacks), self._initializer, self._initargs)  # noqa: SLF001
+            from multiprocessing import resource_tracker  # noqa: PLC0415 - programs that fork do without
+
+            resource_tracker.ensure_running()  # now, for as it starts it unblocks what is blocked below
+        stacks = worker._File(kit.stacks)  # noqa: SLF001 - of this package
+        post = worker.Post(number, belongings, stacks, self._initializer, self._initargs, self._exits)
         process = self.context.Process(target=worker.main, args=(post,))
         process.name = process.name.replace("Process", self._label)
         member = self.members[number] = _Member(process, kit, belongings)
@@ -124,7 +135,7 @@ class Staff:
             raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, AttributeError):  # a stand-in may have no pid
             member.pidfd = os.pidfd_open(process.pid)
             self._poll.register(member.pidfd, select.EPOLLIN)
         if member.pidfd < 0:
@@ -269,6 +280,14 @@ class Staff:
             else:
                 kit.close()
         return death, words, notes
+
+    def give_up(self) -> None:
+        """End those that were started, when not all could be."""
+        self.signal_all(signal.SIGKILL)
+        for member in self.members.values():
+            member.process.terminate()
+            member.process.join()
+        self.close()
 
     def close(self) -> None:
         """End the watch; everybody else has ended."""

@@ -19,6 +19,7 @@ from multiprocessing import reduction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast import _core
+from holdfast.boarding import leave_to_parent
 from holdfast.crew import cargo, ledger
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Post(NamedTuple):
         belongings: its own queue, the crew's queue of results, its ledger; pickled for a worker that is not forked.
         stacks: the file that takes its stacks if it crashes.
         initializer: called first, with `initargs`.
+        exits: whether ``sys.exit()`` in a task ends the worker; else it is how that task failed.
     """
 
     number: int
@@ -87,6 +89,7 @@ class Post(NamedTuple):
     stacks: _File
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
+    exits: bool = True
 
 
 def main(post: Post) -> None:
@@ -96,8 +99,8 @@ def main(post: Post) -> None:
         post: what this worker is given.
     """
     # An interrupt from the keyboard reaches the whole program: it is the parent's to answer, and this process's to
-    # survive. A function, not SIG_IGN, which programs started from here would inherit.
-    signal.signal(signal.SIGINT, _leave_to_parent)
+    # survive. Where it does not share memory, boarding has done so before; where it does, the signal was blocked.
+    signal.signal(signal.SIGINT, leave_to_parent)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     tasks, results, book = pickle.loads(post.belongings) if isinstance(post.belongings, bytes) else post.belongings  # noqa: S301
     book.words[ledger.STATE] = ledger.IDLE
@@ -110,19 +113,20 @@ def main(post: Post) -> None:
             results.put((post.number, INIT_FAILED, 0, None, [tuple(_describe(error))], 0.0, 0.0, 0))
             return
     results.put((post.number, READY, os.getpid(), None, [], 0.0, 0.0, 0))
-    worker = _Worker(post.number, tasks, results, book)
+    worker = _Worker(post.number, tasks, results, book, exits=post.exits)
     del post
     worker.serve()
 
 
-def _leave_to_parent(number: int, frame: object) -> None:
-    """Do nothing."""
+class _Leaving(SystemExit):
+    """A task's arguments called ``sys.exit()`` as they were unpickled: it never began, so this is not how it failed."""
 
 
 class _Worker:
     """The loop and what it needs at hand."""
 
-    def __init__(self, number: int, tasks: Any, results: Any, book: Ledger) -> None:  # noqa: ANN401 - queues
+    def __init__(self, number: int, tasks: Any, results: Any, book: Ledger, *, exits: bool) -> None:  # noqa: ANN401 - queues
+        self._leaves: type[SystemExit] = SystemExit if exits else _Leaving
         self._number = number
         self._tasks, self._results = tasks, results
         self._ledger = book
@@ -148,6 +152,13 @@ class _Worker:
                 self._functions.clear()
             known = self._functions[body] = cargo.open_sealed(body)
         return known
+
+    @staticmethod
+    def _opened(sealed: Any) -> Any:  # noqa: ANN401 - arguments
+        try:
+            return cargo.open_sealed(sealed)
+        except SystemExit as leave:
+            raise _Leaving(leave.code) from None
 
     def _run(self, batch: int, call: int, body: Any, reference: bool, sealed: bool, values: list[Any]) -> None:  # noqa: ANN401 - sealed
         book = self._ledger
@@ -183,19 +194,19 @@ class _Worker:
         try:
             function = self._function(body, reference)
             if sealed:
-                value = cargo.open_sealed(value)
+                value = self._opened(value)
             if call == 0:
                 result = function(value)
             elif call == 1:
                 result = function(*value)
             else:
                 result = function(*value[0], **value[1])
-        except SystemExit:
+        except self._leaves:
             raise
         except BaseException as error:  # noqa: BLE001 - the user's
             mark, result = FAILED, tuple(_describe(error))
         if mark == PLAIN and type(result) not in cargo.PLAIN:
-            mark, result = _sealed(result)
+            mark, result = _sealed(result, self._leaves)
         words = self._ledger.words
         words[ledger.LAST] = 1
         words[ledger.STATE] = ledger.SENDING
@@ -209,14 +220,14 @@ class _Worker:
         if call & STAMPED:
             self._ledger.words[ledger.BEGAN] = time.monotonic_ns()
         try:
-            value = cargo.open_sealed(sealed)
+            value = self._opened(sealed)
             if call & _CALLS == 0:
                 result = function(value)
             elif call & _CALLS == 1:
                 result = function(*value)
             else:
                 result = function(*value[0], **value[1])
-        except SystemExit:
+        except self._leaves:
             raise
         except BaseException as error:  # noqa: BLE001 - the user's
             out.add(FAILED, tuple(_describe(error)))
@@ -230,7 +241,7 @@ class _Worker:
         while True:
             try:
                 ended = _core._run_batch(function, call, values, results, whole, ledger.NOTES, out.count, patience)  # noqa: SLF001 - the core's half of this
-            except SystemExit:
+            except self._leaves:
                 out.settle()
                 raise
             except BaseException as error:  # noqa: BLE001 - the user's
@@ -248,7 +259,7 @@ class _Worker:
     def _finish(self, result: Any, out: _Outbox) -> bool:  # noqa: ANN401 - what a task returned
         mark = PLAIN
         if type(result) not in cargo.PLAIN:
-            mark, result = _sealed(result)
+            mark, result = _sealed(result, self._leaves)
         out.add(mark, result)
         return self._note(out.count, mark, result)
 
@@ -351,12 +362,12 @@ def _put(results: Any, message: tuple[Any, ...]) -> None:  # noqa: ANN401 - a qu
         results.put((*message[:3], bytes([FAILED]) * count, [gone] * count, *message[5:]))
 
 
-def _sealed(result: Any) -> tuple[int, Any]:  # noqa: ANN401 - what a task returned
+def _sealed(result: Any, leaves: type[SystemExit]) -> tuple[int, Any]:  # noqa: ANN401 - what a task returned
     if type(result) is tuple and set(map(type, result)) <= cargo.PLAIN:
         return PLAIN, result
     try:
         return SEALED, cargo.seal(result)
-    except SystemExit:
+    except leaves:
         raise
     except BaseException as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
         return FAILED, tuple(_lost(error, result))

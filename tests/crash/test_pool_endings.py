@@ -1,0 +1,70 @@
+"""A program with a busy pool and a busy executor, ended from outside at random moments: a Ctrl-C, SIGKILL, SIGTERM.
+
+Moments are seconds from the program's first line, before it makes its first pool; a failure names its moment.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+from support import METHODS, command, eventually, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support import Program
+
+TOGETHER = 5  # programs at a time: they disturb each other, which makes moments more random
+LONGEST = {"fork": 0.6, "spawn": 1.5, "forkserver": 1.5}  # seconds: some rounds of the program
+GONE = 10.0  # seconds: generous watchdog over the promise of 2 s
+
+pytestmark = pytest.mark.parametrize("method", METHODS)
+
+
+def at_random_moments(workplace: Path, method: str, number: signal.Signals) -> Iterator[tuple[float, Program]]:
+    """Send programs a signal, each at a moment of its own; yield moments and programs.
+
+    An interrupt goes to all processes of the session, as one from the keyboard does, the others to the parent only.
+    """
+    with ExitStack() as stack:
+        argv = [*command("pool_busy.py", "run", workplace), method]
+        programs = [stack.enter_context(running(argv)) for _ in range(TOGETHER)]
+        for program in programs:
+            assert program.line() == "begins", program.finish()
+        began = time.monotonic()
+        moments = sorted(random.random() * LONGEST[method] for _ in programs)
+        for moment, program in zip(moments, programs, strict=True):
+            time.sleep(max(0.0, began + moment - time.monotonic()))
+            if number == signal.SIGINT:
+                os.killpg(program.process.pid, number)
+            else:
+                program.process.send_signal(number)
+        yield from zip(moments, programs, strict=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_parent_killed_at_any_moment_no_worker_remains(method: str, number: signal.Signals, tmp_path: Path) -> None:
+    """Row 18, for pools and executors at work."""
+    for moment, program in at_random_moments(tmp_path, method, number):
+        program.finish()
+        assert program.process.returncode == -number
+        assert eventually(lambda program=program: not program.members(), watchdog=GONE), moment
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_interrupted_at_any_moment_ends_with_one_keyboard_interrupt(method: str, part: int, tmp_path: Path) -> None:
+    """Row 17: twenty moments for each start method."""
+    del part
+    for moment, program in at_random_moments(tmp_path, method, signal.SIGINT):
+        out, err = program.finish()
+        assert out == "", (moment, out, err)  # neither the end of its work nor its own watchdog
+        assert err.count("Traceback (most recent call last)") == 1, (moment, err)
+        assert err.rstrip().endswith("KeyboardInterrupt"), (moment, err)
+        assert eventually(lambda program=program: not program.members(), watchdog=GONE), moment
