@@ -1,6 +1,6 @@
 //! `run_batch`: a worker's loop over small tasks, each result noted in the worker's ledger before the next task begins.
 //!
-//! The layout of the ledger is that of `holdfast/crew/ledger.py`: eight words (the sixth counts the bytes in use), one word
+//! The layout of the ledger is that of `holdfast/crew/ledger.py`: sixteen words (the sixth counts the bytes in use), one word
 //! a note, one byte a note (its kind, stored last), bytes. What cannot be noted here ends the loop: the caller sees to it.
 
 use crate::py::{self, Object, PyResult, Raised};
@@ -8,7 +8,7 @@ use pyo3_ffi as ffi;
 use std::ffi::c_int;
 use std::time::{Duration, Instant};
 
-const WORDS: usize = 8;
+const WORDS: usize = 16;
 const USED: usize = 5;
 const PATIENCE: Duration = Duration::from_millis(10);
 const LONGEST_STRIDE: u32 = 64;
@@ -68,7 +68,7 @@ impl Ledger {
     }
 
     fn note_bytes(&self, index: usize, bytes: &[u8], kind: u8) -> bool {
-        // SAFETY: one of the eight words; only this process writes it.
+        // SAFETY: one of the sixteen words; only this process writes it.
         let used = unsafe { self.word(USED).read() } as usize;
         let start = (WORDS + self.notes) * 8 + self.notes + used;
         if bytes.len() > self.len().saturating_sub(start) {

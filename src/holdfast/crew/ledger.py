@@ -6,6 +6,7 @@ next task begins; a note is a store or two. Words (64 bit) and what follows them
     BATCH   the batch that was begun last         BASE   how many results of it have been sent
     STATE   running or sending                    BEGAN  when it began, in ns of the system's monotonic clock
     LAST    how many of it had finished when sending began       USED   how many of the bytes are in use
+    8 to 15 where the time went: see `timesheet`
     NUMBERS one word a note: a number, or where its bytes lie     KINDS one byte a note, stored last     BYTES
 
 A kind other than nothing means that the note is whole. Stores are not reordered as far as the parent can see: it reads
@@ -45,7 +46,7 @@ BATCH, STATE, BASE, BEGAN, LAST, _USED = range(6)
 IDLE, RUNNING, SENDING = range(3)
 NOTES = 4096
 _BYTES = 128 << 10
-_WORDS = 8
+_WORDS = 16
 _NOTHING, INT, FLOAT, NONE, TRUE, FALSE, MARSHALLED, PICKLED, FAILED, TEXT, RAW = range(11)
 _CLEAN = bytes(NOTES)
 
