@@ -47,6 +47,7 @@ class _Launch(threading.local):
 
     outcome: outcome.Outcome | None = None
     dies_with_parent: bool = False
+    limits: dict[str, str] | None = None  # of the threads of libraries, for a pool's worker
     starting: bool = False  # a Popen is at work: it wakes afterwards what rests during a fork
 
 
@@ -73,6 +74,7 @@ class _Board:
         self.installed = installed
         self.outcome = launch.outcome
         self.dies_with_parent = launch.dies_with_parent
+        self.limits = launch.limits
 
     def __reduce__(self) -> tuple[Any, ...]:
         core = sys.modules.get("holdfast._core")
@@ -82,7 +84,7 @@ class _Board:
         report = reduction.DupFd(self.outcome.fd) if self.outcome is not None else None
         logs = sys.modules.get("holdfast.logs")
         log = None if logs is None else logs.boarding_pass()
-        return board, (self.name, family.descent(), arena, reader, report, self.installed, log)
+        return board, (self.name, family.descent(), arena, reader, report, self.installed, log, self.limits)
 
 
 class BoardingPass(str):
@@ -125,6 +127,7 @@ def board(
     report: _Handle | None,
     installed: bool,
     log: tuple[Any, ...] | None,
+    limits: dict[str, str] | None = None,
 ) -> str:
     """Become a member of the program that started this process.
 
@@ -136,10 +139,15 @@ def board(
         report: the file that takes the outcome, if anybody may ask for it.
         installed: whether holdfast stands behind ``multiprocessing`` in the parent.
         log: how to join the parent's log, if it has one.
+        limits: environment variables, for libraries that the main module loads.
 
     Returns:
         The name.
     """
+    if limits:
+        from holdfast.crew import seat  # noqa: PLC0415 - only in workers
+
+        seat.set_limits(limits)
     if reader is not None:
         fd = reader.detach()
         lifeline.arm(fd)

@@ -188,7 +188,7 @@ def _patch_pool(module: types.ModuleType) -> None:
         from holdfast.pool import Pool  # noqa: PLC0415 - only where pools are used
 
         self.__class__ = Pool
-        Pool.__init__(self, *args, **options)
+        Pool.__init__(self, *args, threads_per_worker=None, **options)  # the libraries' threads stay as they were
 
     _put(std, "__init__", functools.wraps(initialize)(__init__))
 

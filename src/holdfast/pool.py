@@ -13,7 +13,7 @@ from multiprocessing import util
 from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any
 
-from holdfast.crew import cargo
+from holdfast.crew import cargo, seat
 from holdfast.crew.crew import CLOSED, OPEN, TERMINATED, Crew
 from holdfast.pool_results import (
     AsyncResult,
@@ -26,6 +26,8 @@ from holdfast.pool_results import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
+
+    from holdfast.crew.insight import Insights, PoolStats
 
 __all__ = ["AsyncResult", "Pool", "ThreadPool"]
 
@@ -42,9 +44,16 @@ class Pool(_std.Pool):
         initargs: its arguments.
         maxtasksperchild: how many tasks a worker does before another one takes its place.
         context: where processes and locks come from; by default holdfast's default context.
+        finalizer: called in each worker as it ends in order: recycled, or after `close()`. What it raises is shown on
+            stderr. A worker that is killed or terminated does not call it.
+        finalargs: its arguments.
+        pin: True: each worker stays on one of the cores that this process may use; or a list of the cores.
+        threads_per_worker: how many CPUs a worker counts as its own: `holdfast.cpu_count` says so in it, and the
+            threads of OpenMP and BLAS are bounded, unless their variables are set. By default its share of this
+            process's; None leaves all that alone.
 
     Raises:
-        ValueError: a number is less than one.
+        ValueError: a number is less than one, or a core is not among those this process may use.
         TooManyProcesses: the system refuses another process.
         ArenaFull: no space for shared memory.
 
@@ -64,6 +73,11 @@ class Pool(_std.Pool):
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
         context: Any = None,  # noqa: ANN401 - a context of either library
+        *,
+        finalizer: Callable[..., object] | None = None,
+        finalargs: Iterable[Any] = (),
+        pin: bool | Iterable[int] = False,
+        threads_per_worker: int | str | None = "share",
     ) -> None:
         from holdfast.context import _default_context  # noqa: PLC0415 - contexts make pools, and the other way round
 
@@ -77,7 +91,8 @@ class Pool(_std.Pool):
             raise ValueError(message)
         _check_callable(initializer)
         self._ctx = chosen
-        self._crew: Crew = Crew(chosen, count, initializer, initargs, maxtasksperchild)
+        outfit = seat.fitted(finalizer, finalargs, pin, threads_per_worker)
+        self._crew: Crew = Crew(chosen, count, initializer, initargs, maxtasksperchild, outfit=outfit)
         self._terminate = util.Finalize(self, self._crew.terminate, exitpriority=15)
 
     def __del__(self) -> None:
@@ -271,6 +286,32 @@ class Pool(_std.Pool):
             raise function
         window = chunksize * max(_WINDOW, 32 * self._crew.workers)
         return kind(self, self._crew, job, iterable, window)
+
+    # what it tells
+
+    def stats(self) -> PoolStats:
+        """Counts of workers and tasks, at this moment; they stay there after the end.
+
+        Example:
+            >>> import holdfast
+            >>> with holdfast.Pool(2) as pool:
+            ...     _ = pool.map(abs, range(10))
+            ...     pool.stats().done
+            10
+        """
+        return self._crew.stats()
+
+    def insights(self) -> Insights:
+        """Where the workers' time went, seat by seat, and the slowest tasks; ``print()`` makes a table of it.
+
+        Example:
+            >>> import holdfast
+            >>> with holdfast.Pool(2) as pool:
+            ...     _ = pool.map(abs, range(10))
+            ...     pool.insights().total.tasks
+            10
+        """
+        return self._crew.insights()
 
     # the end
 

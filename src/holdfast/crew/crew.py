@@ -27,7 +27,9 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.crew import cargo, deaths, ledger, worker
 from holdfast.crew.failures import Told
+from holdfast.crew.insight import Insight, Insights, PoolStats
 from holdfast.crew.plan import Hand, Plan
+from holdfast.crew.seat import Outfit
 from holdfast.crew.staff import Staff
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class Crew:
         label: of the processes' names.
         died: the class of the errors for dead workers.
         on_failed_start: makes the error for all tasks from a failed initializer's; by default that error.
+        outfit: of the workers' seats.
 
     Raises:
         ArenaFull: no space for shared memory.
@@ -80,6 +83,7 @@ class Crew:
         label: str = "PoolWorker",
         died: type[WorkerDied] | None = None,
         on_failed_start: Callable[[BaseException], BaseException] | None = None,
+        outfit: Outfit | None = None,
     ) -> None:
         self.pid = os.getpid()
         self.workers = workers
@@ -95,7 +99,9 @@ class Crew:
         self._false_starts = 0.0
         self._doomed: dict[int, tuple[int, BaseException | None, float]] = {}  # hand: batch, reason, when to insist
         self._idle_since = time.monotonic()
-        self.staff = Staff(context, label, initializer, tuple(initargs))
+        self.insight = Insight()
+        started = self.insight.started
+        self.staff = Staff(context, workers, label, initializer, tuple(initargs), outfit or Outfit(), started)
         self._results = self.staff.results
         self._memory = deaths.oom_kills()
         self.pump = threading.Thread(target=self._run, name="holdfast-pool-pump", daemon=True)
@@ -223,6 +229,20 @@ class Crew:
         """Forget what of a job nobody was given."""
         with self.lock:
             self.plan.abandon(job)
+
+    def stats(self) -> PoolStats:
+        """Counts, at this moment."""
+        with self.lock:
+            hands = self.plan.hands.values()
+            running = sum(bool(hand.batches) for hand in hands)
+            waiting = self.plan.outstanding() + len(self._inbox) - running
+            note = self.insight
+            return PoolStats(len(hands), waiting, running, note.done, note.failed, note.retried, note.deaths)
+
+    def insights(self) -> Insights:
+        """Where the workers' time went."""
+        with self.lock:
+            return self.insight.insights(self.staff.present())
 
     def terminate(self, reason: Callable[[], BaseException] | None = None) -> None:
         """End the workers at once; what has no result yet fails.
@@ -420,6 +440,10 @@ class Crew:
                 self._break(_rebuilt(worker.Failure(*values[0])), calls)
             return
         found = self.plan.arrived(number, batch, len(values), spent)
+        if found is not None:
+            self.insight.took(self.staff.members[number].seat, len(values))
+            if len(values) == 1 and spent > self.insight.floor:
+                calls.append(partial(self.insight.note, found, start, spent))
         if found is not None and marks is None:
             calls.append(partial(found.job.deliver, found.start + start, None, values))
         elif found is not None:
@@ -441,7 +465,9 @@ class Crew:
             for offset, mark in enumerate(marks):
                 if mark == worker.FAILED:
                     value = batch.values[start + offset]
-                    if self.plan.retry(job, begin + offset, value):
+                    again = self.plan.retry(job, begin + offset, value)
+                    self.insight.failing(again=again)
+                    if again:
                         told[offset] = worker.SKIPPED
                     shown = deaths.shown_call(job.call, value)
                     values[offset] = Told(*values[offset])._replace(
@@ -455,6 +481,9 @@ class Crew:
     def _see_death(self, number: int, calls: Calls) -> None:
         hand = self.plan.hands.get(number)
         death, words, (marks, values) = self.staff.bury(number, ready=hand is not None and hand.ready)
+        told = self.state == TERMINATED or self.broken is not None
+        idle = hand is None or not hand.batches
+        self.insight.ended(death.seat, words, in_order=told or (death.exitcode == 0 and idle))
         if hand is None:
             return
         doomed = self._doomed.pop(number, None)
@@ -466,6 +495,7 @@ class Crew:
         if batch is not None:
             fresh = values[after.skip : batch.count - batch.done + after.skip]
             if fresh:
+                self.insight.took(death.seat, len(fresh))
                 self._deliver(batch, batch.done, marks[after.skip :], fresh, calls, death.pid)
             for position in after.lost:
                 self._lose(batch, position, death, doomed, calls, sending=after.sending)
@@ -491,12 +521,15 @@ class Crew:
         if doomed is not None and doomed[0] == batch.number:
             error = doomed[1]
             if error is None:
+                self.insight.lost(again=False)
                 return
         else:
             error = death.error(
                 job.name, job.first + index, deaths.shown_call(job.call, value), sending=sending, kind=self._died
             )
-        if not self.plan.retry(job, index, value):
+        again = self.plan.retry(job, index, value)
+        self.insight.lost(again=again)
+        if not again:
             calls.append(partial(job.fail, index, error))
 
     def _remember_memory(self, death: Death) -> None:
@@ -594,6 +627,7 @@ class Crew:
             return sealed
         self.plan.withdrawn(hand, batch)
         for index, error in failures:
+            self.insight.lost(again=False)
             calls.append(_failing(batch.job, batch.start + index, error))
         bad = {index for index, _ in failures}
         for good, run in itertools.groupby(range(batch.count), lambda index: index not in bad):
@@ -653,6 +687,7 @@ class Crew:
 
     def _fail_batch(self, batch: Batch, error: BaseException, calls: Calls) -> None:
         for position in range(batch.done, batch.count):
+            self.insight.lost(again=False)
             calls.append(_failing(batch.job, batch.start + position, error))
 
 
