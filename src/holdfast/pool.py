@@ -10,9 +10,9 @@ import os
 import warnings
 from multiprocessing import pool as _std
 from multiprocessing import util
-from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any
 
+from holdfast.cpu import cpu_count
 from holdfast.crew import cargo, seat
 from holdfast.crew.crew import CLOSED, OPEN, TERMINATED, Crew
 from holdfast.pool_results import (
@@ -105,7 +105,7 @@ class Pool(_std.Pool):
 
     def __repr__(self) -> str:
         kind = type(self)
-        return f"<{kind.__module__}.{kind.__qualname__} state={self._state} pool_size={len(self._crew.plan.hands)}>"
+        return f"<{kind.__module__}.{kind.__qualname__} state={self._state} pool_size={len(self._pool)}>"
 
     @property
     def _state(self) -> str:
@@ -125,6 +125,14 @@ class Pool(_std.Pool):
 
     def _repopulate_pool(self) -> None:
         self._crew.refill()
+
+    @staticmethod
+    def _sealed(func: Callable[..., Any]) -> tuple[Any, bool]:
+        """The function sealed, or the exception that this raised, which is the result of every call of it."""
+        try:
+            return cargo.seal_function(func)
+        except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
+            return error, False
 
     def _check_running(self) -> None:
         if self._crew.state != OPEN:
@@ -165,7 +173,7 @@ class Pool(_std.Pool):
             ValueError: the pool is closed.
         """
         self._check_running()
-        job = AsyncResult(self, *_sealed(func), callback, error_callback, call=2, name=_name(func))
+        job = AsyncResult(self, *self._sealed(func), callback, error_callback, call=2, name=_name(func))
         if isinstance(job.function, BaseException):
             job.end(job.function)
             return job
@@ -240,7 +248,7 @@ class Pool(_std.Pool):
         chunk = -1 if chunksize is None else max(1, chunksize)
         job = MapResult(
             self,
-            *_sealed(func),
+            *self._sealed(func),
             values,
             callback=callback,
             error_callback=error_callback,
@@ -280,7 +288,7 @@ class Pool(_std.Pool):
         if chunksize < 1:
             message = f"Chunksize must be 1+, not {chunksize:n}"
             raise ValueError(message)
-        function, reference = _sealed(func)
+        function, reference = self._sealed(func)
         job = Stream(function, reference, kind is IMapIterator, chunk=chunksize, name=_name(func))
         if isinstance(function, BaseException):
             raise function
@@ -351,12 +359,56 @@ class Pool(_std.Pool):
             errors.warn("HF304", message, tasks=dropped)
 
 
-def _sealed(func: Callable[..., Any]) -> tuple[Any, bool]:
-    """The function sealed, or the exception that this raised, which is the result of every call of it."""
-    try:
-        return cargo.seal_function(func)
-    except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
-        return error, False
+class ThreadPool(Pool, _std.ThreadPool):
+    """A pool of threads.
+
+    A task that raises, even ``SystemExit`` or ``KeyboardInterrupt``, fails alone; what an initializer raises is raised
+    by every call; ``imap`` takes arguments only as results are used, up to a bound. No thread can be stopped: when the
+    pool is terminated, what had not begun fails with `TasksDropped`, and what runs is brought to its end.
+
+    Args:
+        processes: how many threads; by default as many as `holdfast.cpu_count` says.
+        initializer: called in each thread as it starts.
+        initargs: its arguments.
+
+    Raises:
+        ValueError: the number is less than one.
+
+    Example:
+        >>> from holdfast.pool import ThreadPool
+        >>> with ThreadPool(2) as pool:
+        ...     pool.map(abs, [-1, -2])
+        [1, 2]
+    """
+
+    def __init__(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+    ) -> None:
+        from holdfast.crew.threads import ThreadCrew  # noqa: PLC0415 - pools of processes do without
+
+        count = cpu_count() if processes is None else processes
+        if count < 1:
+            message = "Number of processes must be at least 1"
+            raise ValueError(message)
+        _check_callable(initializer)
+        crew: Any = ThreadCrew(count, initializer, initargs)
+        self._crew = crew
+        self._terminate = util.Finalize(self, crew.terminate, exitpriority=15)
+
+    @staticmethod
+    def _sealed(func: Callable[..., Any]) -> tuple[Any, bool]:
+        return func, True
+
+    @property
+    def _pool(self) -> list[Any]:
+        crew: Any = self._crew
+        return [hand.thread for hand in crew.hands]
+
+    def _repopulate_pool(self) -> None:
+        """Threads are never missing."""
 
 
 def _check_callable(initializer: object) -> None:

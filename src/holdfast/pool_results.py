@@ -103,6 +103,10 @@ class AsyncResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
         self._success = True
         self._value: Any = None
 
+    def is_alone(self) -> bool:
+        """Whether threads that take results in need not take turns."""
+        return self._callback is None and self._error_callback is None
+
     def _settle(self, value: Any, success: bool) -> None:  # noqa: ANN401 - a result or an exception
         if self._event.is_set():
             return
@@ -144,6 +148,10 @@ class MapResult(AsyncResult):
         self._error: BaseException | None = None
         if not values:
             self._settle([], True)
+
+    def is_alone(self) -> bool:
+        """As above: other threads count other parts of it."""
+        return False
 
     def deliver(self, start: int, marks: bytes | None, values: list[Any]) -> None:
         """Take results in."""
@@ -189,6 +197,10 @@ class Stream(Job):
         self._total: int | None = None
         self.failure: BaseException | None = None
         self.dropped = False
+
+    def is_alone(self) -> bool:
+        """As above: it has a lock of its own."""
+        return True
 
     def deliver(self, start: int, marks: bytes | None, values: list[Any]) -> None:
         """Take results in."""

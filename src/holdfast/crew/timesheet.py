@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ENDED", "SENDING", "STARTING", "WAITING", "WORKING", "Timesheet", "begin", "read"]
+__all__ = ["ENDED", "SENDING", "STARTING", "WAITING", "WORDS", "WORKING", "Timesheet", "begin", "read"]
 
+WORDS = 16  # of the ledger
 NOW, SUMS = 8, 9
 STARTING, WAITING, WORKING, SENDING, ENDED = range(5)
 _SHOWN = 4  # phases whose time is of interest
@@ -31,19 +32,25 @@ class Timesheet:
 
     __slots__ = ("_phase", "_since", "_words")
 
-    def __init__(self, words: Any) -> None:  # noqa: ANN401 - a memory view
+    def __init__(self, words: Any) -> None:  # noqa: ANN401 - a memory view, or a list
         self._words = words
         self._since, self._phase = divmod(words[NOW], 8)
 
-    def enter(self, phase: int, clock: Any = time.monotonic_ns) -> None:  # noqa: ANN401 - a default is a fast name
-        """Begin another phase."""
+    def enter(self, phase: int, clock: Any = time.monotonic_ns) -> float:  # noqa: ANN401 - a default is a fast name
+        """Begin another phase.
+
+        Returns:
+            Seconds that the last one took.
+        """
         words, now = self._words, clock()
-        words[SUMS + self._phase] += now - self._since
+        spent: int = now - self._since
+        words[SUMS + self._phase] += spent
         words[NOW] = now << 3 | phase
         self._since, self._phase = now, phase
+        return spent / 1e9
 
 
-def begin(words: Any) -> None:  # noqa: ANN401 - a memory view
+def begin(words: Any) -> None:  # noqa: ANN401 - as above
     """Note, in the parent, that a worker is about to be started."""
     words[NOW] = time.monotonic_ns() << 3 | STARTING
 
