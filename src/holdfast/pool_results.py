@@ -144,7 +144,7 @@ class MapResult(AsyncResult):
         self.waiting = Shelf(values)
         self.ended = True
         self._left = len(values)
-        self._value = [None] * len(values)
+        self._found: list[Any] = [None] * len(values)
         self._error: BaseException | None = None
         if not values:
             self._settle([], True)
@@ -156,12 +156,12 @@ class MapResult(AsyncResult):
     def deliver(self, start: int, marks: bytes | None, values: list[Any]) -> None:
         """Take results in."""
         if marks is None:
-            self._value[start : start + len(values)] = values
+            self._found[start : start + len(values)] = values
             self._count(len(values))
             return
         for index, mark, value in opened(start, marks, values):
             if mark == worker.PLAIN:
-                self._value[index] = value
+                self._found[index] = value
                 self._count(1)
             else:
                 self.fail(index, error_of(value))
@@ -176,7 +176,7 @@ class MapResult(AsyncResult):
         self._left -= tasks
         if self._left == 0:
             if self._error is None:
-                self._settle(self._value, True)
+                self._settle(self._found, True)
             else:
                 self._settle(self._error, False)
 
