@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from holdfast.context import DefaultContext
     from holdfast.context import Process as Process
     from holdfast.cpu import cpu_count as cpu_count
+    from holdfast.crew.seat import current_worker as current_worker
     from holdfast.errors import *  # noqa: F403
     from holdfast.futures import ProcessExecutor as ProcessExecutor
     from holdfast.install import install as install
@@ -74,6 +75,7 @@ _OWN = {
     "ProcessExecutor": "holdfast.futures",
     "all_of": "holdfast.synchronize",
     "cpu_count": "holdfast.cpu",
+    "current_worker": "holdfast.crew.seat",
     "install": "holdfast.install",
     "uninstall": "holdfast.install",
 }

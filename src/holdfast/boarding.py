@@ -50,6 +50,7 @@ class _Launch(threading.local):
     outcome: outcome.Outcome | None = None
     dies_with_parent: bool = False
     leaves_interrupts: bool = False  # an interrupt from the keyboard is its parent's to answer
+    limits: dict[str, str] | None = None  # of the threads of libraries, for a pool's worker
     starting: bool = False  # a Popen is at work: it wakes afterwards what rests during a fork
 
 
@@ -77,6 +78,7 @@ class _Board:
         self.outcome = launch.outcome
         self.dies_with_parent = launch.dies_with_parent
         self.leaves_interrupts = launch.leaves_interrupts
+        self.limits = launch.limits
 
     def __reduce__(self) -> tuple[Any, ...]:
         core = sys.modules.get("holdfast._core")
@@ -86,7 +88,8 @@ class _Board:
         report = reduction.DupFd(self.outcome.fd) if self.outcome is not None else None
         logs = sys.modules.get("holdfast.logs")
         log = None if logs is None else logs.boarding_pass()
-        return board, (self.name, family.descent(), arena, reader, report, self.installed, log, self.leaves_interrupts)
+        options = (self.leaves_interrupts, self.limits)
+        return board, (self.name, family.descent(), arena, reader, report, self.installed, log, *options)
 
 
 class BoardingPass(str):
@@ -130,6 +133,7 @@ def board(
     installed: bool,
     log: tuple[Any, ...] | None,
     leaves_interrupts: bool,
+    limits: dict[str, str] | None = None,
 ) -> str:
     """Become a member of the program that started this process.
 
@@ -142,6 +146,7 @@ def board(
         installed: whether holdfast stands behind ``multiprocessing`` in the parent.
         log: how to join the parent's log, if it has one.
         leaves_interrupts: whether this process survives a Ctrl-C, which its parent answers.
+        limits: environment variables, for libraries that the main module loads.
 
     Returns:
         The name.
@@ -149,6 +154,10 @@ def board(
     Raises:
         KeyboardInterrupt: one came before this process was aboard, and it does not leave them to its parent.
     """
+    if limits:
+        from holdfast.crew import seat  # noqa: PLC0415 - only in workers
+
+        seat.set_limits(limits)
     if leaves_interrupts:
         signal.signal(signal.SIGINT, leave_to_parent)
     elif signal.getsignal(signal.SIGINT) is _note_interrupt:

@@ -204,11 +204,12 @@ class BaseContext(_std.BaseContext):
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
+        **options: Any,  # noqa: ANN401
     ) -> Pool:
         """A pool of worker processes; by default as many as `cpu_count` says."""
         from holdfast.pool import Pool  # noqa: PLC0415
 
-        return Pool(processes, initializer, initargs, maxtasksperchild, context=self.get_context())
+        return Pool(processes, initializer, initargs, maxtasksperchild, context=self.get_context(), **options)
 
     def get_context(self, method: str | None = None) -> Any:  # noqa: ANN401 - one of the classes below
         """This context, or that of a start method.

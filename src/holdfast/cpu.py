@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["cpu_count", "folders"]
+__all__ = ["cpu_count", "folders", "set_share"]
+
+_share: int | None = None  # of a pool's worker
 
 
 def cpu_count() -> int:
-    """Count the CPUs that this program may use.
+    """Count the CPUs that this program may use; in a worker of a pool, its share of them.
 
     ``PYTHON_CPU_COUNT`` and ``-X cpu_count``, as of Python 3.13, overrule everything, on older versions too.
 
@@ -35,8 +37,18 @@ def cpu_count() -> int:
         True
     """
     wanted = _override()
-    if wanted is not None:
-        return wanted
+    if wanted is None:
+        wanted = _granted()
+    return wanted if _share is None else min(wanted, _share)
+
+
+def set_share(cpus: int) -> None:
+    """Say how many CPUs this process counts as its own; its forked children inherit that."""
+    global _share  # noqa: PLW0603 - there is one in a process
+    _share = cpus
+
+
+def _granted() -> int:
     total = os.cpu_count()
     if total is None:
         message = "cannot determine number of cpus"

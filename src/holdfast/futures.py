@@ -23,6 +23,7 @@ from itertools import islice
 from multiprocessing import TimeoutError as _Timeout
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from holdfast.crew import seat
 from holdfast.crew.crew import OPEN, TERMINATED, Crew
 from holdfast.crew.failures import Told, lost, rebuilt
 from holdfast.crew.interrupts import held_back
@@ -33,6 +34,8 @@ from holdfast.pool_results import Stream
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
+
+    from holdfast.crew.insight import Insights, PoolStats
 
 __all__ = ["ProcessExecutor", "TaskFuture"]
 
@@ -222,9 +225,16 @@ class ProcessExecutor(Executor):
         max_tasks_per_child: how many tasks a worker does before another takes its place.
         timeout: seconds that a task may run before it is stopped and fails with `TaskTimeout`.
         retries: how often a task that failed is run again.
+        finalizer: called in each worker as it ends in order: recycled, or after `shutdown()`. What it raises is shown
+            on stderr. A worker that is killed or terminated does not call it.
+        finalargs: its arguments.
+        pin: True: each worker stays on one of the cores that this process may use; or a list of the cores.
+        threads_per_worker: how many CPUs a worker counts as its own: `holdfast.cpu_count` says so in it, and the
+            threads of OpenMP and BLAS are bounded, unless their variables are set. By default its share of this
+            process's; None leaves all that alone.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: a number is out of range, or a core is not among those this process may use.
         ArenaFull: no space for shared memory.
 
     Example:
@@ -246,6 +256,10 @@ class ProcessExecutor(Executor):
         max_tasks_per_child: int | None = None,
         timeout: float | None = None,
         retries: int = 0,
+        finalizer: Callable[..., object] | None = None,
+        finalargs: Iterable[Any] = (),
+        pin: bool | Iterable[int] = False,
+        threads_per_worker: int | str | None = "share",
     ) -> None:
         from holdfast.context import _default_context  # noqa: PLC0415 - contexts make pools, and the other way round
 
@@ -267,6 +281,7 @@ class ProcessExecutor(Executor):
                 exits=False,
                 died=ExecutorWorkerDied,
                 on_failed_start=_no_workers,
+                outfit=seat.fitted(finalizer, finalargs, pin, threads_per_worker),
             )
             _crews.add(self._crew)
             self._finalizer = weakref.finalize(self, _dropped, self._crew)
@@ -370,6 +385,22 @@ class ProcessExecutor(Executor):
         self._crew.submit(job)
         return _results(self._crew, job, iter(()) if job.ended else rounds, len(values), end)
 
+    def stats(self) -> PoolStats:
+        """Counts of workers and tasks, at this moment; they stay there after the end.
+
+        Example:
+            >>> from holdfast.futures import ProcessExecutor
+            >>> with ProcessExecutor(2) as executor:
+            ...     _ = list(executor.map(abs, range(10)))
+            ...     executor.stats().done
+            10
+        """
+        return self._crew.stats()
+
+    def insights(self) -> Insights:
+        """Where the workers' time went, seat by seat, and the slowest tasks; ``print()`` makes a table of it."""
+        return self._crew.insights()
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks; the workers end when what was accepted is finished.
 
@@ -425,7 +456,8 @@ class DropInExecutor(ProcessExecutor, _std.ProcessPoolExecutor):  # type: ignore
                     "max_tasks_per_child is incompatible with the fork multiprocessing start method; supply another"
                 )
                 raise ValueError(message)
-        super().__init__(max_workers, mp_context, initializer, initargs, max_tasks_per_child=max_tasks_per_child)
+        options = {"max_tasks_per_child": max_tasks_per_child, "threads_per_worker": None}
+        super().__init__(max_workers, mp_context, initializer, initargs, **options)  # type: ignore[arg-type]
 
 
 def _check_numbers(count: int, initializer: object, most: int | None) -> None:

@@ -174,41 +174,32 @@ def _replace(*names: str) -> Any:  # noqa: ANN401 - a patch
 
 
 # pools and executors: an object of the standard library's very class becomes one of ours as it is initialized, so that
-# names bound before and isinstance() hold. Subclasses, such as ThreadPool, stay what they are.
+# names bound before and isinstance() hold. Users' subclasses stay what they are.
+
+
+def _become(std: Any, module: str, name: str, **own: Any) -> None:  # noqa: ANN401 - a class, and options of ours
+    initialize = std.__init__
+
+    def __init__(self: Any, *args: Any, **options: Any) -> None:  # noqa: ANN401, N807 - the standard library's
+        if type(self) is not std:
+            initialize(self, *args, **options)
+            return
+        self._state = "INIT"  # what a pool's __del__ asks for, if a Ctrl-C comes before there is more
+        ours = getattr(importlib.import_module(module), name)  # only where such objects are used
+        self.__dict__.clear()
+        self.__class__ = ours
+        ours.__init__(self, *args, **own, **options)
+
+    _put(std, "__init__", functools.wraps(initialize)(__init__))
 
 
 def _patch_pool(module: types.ModuleType) -> None:
-    std = module.Pool
-    initialize = std.__init__
-
-    def __init__(self: Any, *args: Any, **options: Any) -> None:  # noqa: ANN401, N807 - the standard library's
-        if type(self) is not std:
-            initialize(self, *args, **options)
-            return
-        self._state = module.INIT  # what __del__ asks for, if a Ctrl-C comes before there is more
-        from holdfast.pool import Pool  # noqa: PLC0415 - only where pools are used
-
-        self.__dict__.clear()
-        self.__class__ = Pool
-        Pool.__init__(self, *args, **options)
-
-    _put(std, "__init__", functools.wraps(initialize)(__init__))
+    _become(module.Pool, "holdfast.pool", "Pool", threads_per_worker=None)  # libraries' threads stay as they were
+    _become(module.ThreadPool, "holdfast.pool", "ThreadPool")
 
 
 def _patch_executor(module: types.ModuleType) -> None:
-    std = module.ProcessPoolExecutor
-    initialize = std.__init__
-
-    def __init__(self: Any, *args: Any, **options: Any) -> None:  # noqa: ANN401, N807 - the standard library's
-        if type(self) is not std:
-            initialize(self, *args, **options)
-            return
-        from holdfast.futures import DropInExecutor  # noqa: PLC0415 - only where executors are used
-
-        self.__class__ = DropInExecutor
-        DropInExecutor.__init__(self, *args, **options)
-
-    _put(std, "__init__", functools.wraps(initialize)(__init__))
+    _become(module.ProcessPoolExecutor, "holdfast.futures", "DropInExecutor")
 
 
 def _patch_managers(module: types.ModuleType) -> None:

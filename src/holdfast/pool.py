@@ -10,12 +10,13 @@ import os
 import warnings
 from multiprocessing import pool as _std
 from multiprocessing import util
-from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any
 
+from holdfast.cpu import cpu_count
+from holdfast.crew import seat
 from holdfast.crew.crew import CLOSED, OPEN, TERMINATED, Crew
 from holdfast.crew.interrupts import held_back
-from holdfast.crew.trades import Trades
+from holdfast.crew.trades import Trades, Unsealed
 from holdfast.pool_results import (
     AsyncResult,
     IMapIterator,
@@ -27,6 +28,8 @@ from holdfast.pool_results import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
+
+    from holdfast.crew.insight import Insights, PoolStats
 
 __all__ = ["AsyncResult", "Pool", "ThreadPool"]
 
@@ -43,9 +46,16 @@ class Pool(_std.Pool):
         initargs: its arguments.
         maxtasksperchild: how many tasks a worker does before another one takes its place.
         context: where processes and locks come from; by default holdfast's default context.
+        finalizer: called in each worker as it ends in order: recycled, or after `close()`. What it raises is shown on
+            stderr. A worker that is killed or terminated does not call it.
+        finalargs: its arguments.
+        pin: True: each worker stays on one of the cores that this process may use; or a list of the cores.
+        threads_per_worker: how many CPUs a worker counts as its own: `holdfast.cpu_count` says so in it, and the
+            threads of OpenMP and BLAS are bounded, unless their variables are set. By default its share of this
+            process's; None leaves all that alone.
 
     Raises:
-        ValueError: a number is less than one.
+        ValueError: a number is less than one, or a core is not among those this process may use.
         TooManyProcesses: the system refuses another process.
         ArenaFull: no space for shared memory.
 
@@ -65,6 +75,11 @@ class Pool(_std.Pool):
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
         context: Any = None,  # noqa: ANN401 - a context of either library
+        *,
+        finalizer: Callable[..., object] | None = None,
+        finalargs: Iterable[Any] = (),
+        pin: bool | Iterable[int] = False,
+        threads_per_worker: int | str | None = "share",
     ) -> None:
         from holdfast.context import _default_context  # noqa: PLC0415 - contexts make pools, and the other way round
 
@@ -80,8 +95,9 @@ class Pool(_std.Pool):
         self._ctx = chosen
         self._trades = Trades()
         self._counted = maxtasksperchild is not None
+        outfit = seat.fitted(finalizer, finalargs, pin, threads_per_worker)
         with held_back():
-            self._crew: Crew = Crew(chosen, count, initializer, initargs, maxtasksperchild)
+            self._crew: Crew = Crew(chosen, count, initializer, initargs, maxtasksperchild, outfit=outfit)
             self._terminate = util.Finalize(self, self._crew.terminate, exitpriority=15)
 
     def __del__(self) -> None:
@@ -94,7 +110,7 @@ class Pool(_std.Pool):
 
     def __repr__(self) -> str:
         kind = type(self)
-        return f"<{kind.__module__}.{kind.__qualname__} state={self._state} pool_size={len(self._crew.plan.hands)}>"
+        return f"<{kind.__module__}.{kind.__qualname__} state={self._state} pool_size={len(self._pool)}>"
 
     @property
     def _state(self) -> str:
@@ -272,6 +288,32 @@ class Pool(_std.Pool):
         window = chunksize * max(_WINDOW, 32 * self._crew.workers)
         return kind(self, self._crew, job, iterable, window)
 
+    # what it tells
+
+    def stats(self) -> PoolStats:
+        """Counts of workers and tasks, at this moment; they stay there after the end.
+
+        Example:
+            >>> import holdfast
+            >>> with holdfast.Pool(2) as pool:
+            ...     _ = pool.map(abs, range(10))
+            ...     pool.stats().done
+            10
+        """
+        return self._crew.stats()
+
+    def insights(self) -> Insights:
+        """Where the workers' time went, seat by seat, and the slowest tasks; ``print()`` makes a table of it.
+
+        Example:
+            >>> import holdfast
+            >>> with holdfast.Pool(2) as pool:
+            ...     _ = pool.map(abs, range(10))
+            ...     pool.insights().total.tasks
+            10
+        """
+        return self._crew.insights()
+
     # the end
 
     def close(self) -> None:
@@ -308,6 +350,56 @@ class Pool(_std.Pool):
                 "or call close() and join()"
             )
             errors.warn("HF304", message, tasks=dropped)
+
+
+class ThreadPool(Pool, _std.ThreadPool):
+    """A pool of threads.
+
+    A task that raises, even ``SystemExit`` or ``KeyboardInterrupt``, fails alone; what an initializer raises is raised
+    by every call; ``imap`` takes arguments only as results are used, up to a bound. No thread can be stopped: when the
+    pool is terminated, what had not begun fails with `TasksDropped`, and what runs is brought to its end.
+
+    Args:
+        processes: how many threads; by default as many as `holdfast.cpu_count` says.
+        initializer: called in each thread as it starts.
+        initargs: its arguments.
+
+    Raises:
+        ValueError: the number is less than one.
+
+    Example:
+        >>> from holdfast.pool import ThreadPool
+        >>> with ThreadPool(2) as pool:
+        ...     pool.map(abs, [-1, -2])
+        [1, 2]
+    """
+
+    def __init__(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+    ) -> None:
+        from holdfast.crew.threads import ThreadCrew  # noqa: PLC0415 - pools of processes do without
+
+        count = cpu_count() if processes is None else processes
+        if count < 1:
+            message = "Number of processes must be at least 1"
+            raise ValueError(message)
+        _check_callable(initializer)
+        self._trades = Unsealed()
+        self._counted = False
+        crew: Any = ThreadCrew(count, initializer, initargs)
+        self._crew = crew
+        self._terminate = util.Finalize(self, crew.terminate, exitpriority=15)
+
+    @property
+    def _pool(self) -> list[Any]:
+        crew: Any = self._crew
+        return [hand.thread for hand in crew.hands]
+
+    def _repopulate_pool(self) -> None:
+        """Threads are never missing."""
 
 
 def _check_callable(initializer: object) -> None:

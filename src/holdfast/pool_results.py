@@ -108,6 +108,10 @@ class AsyncResult(_std.ApplyResult):  # type: ignore[type-arg]
         self._success = True
         self._value: Any = None
 
+    def is_alone(self) -> bool:
+        """Whether threads that take results in need not take turns."""
+        return self._callback is None and self._error_callback is None
+
     def starting(self) -> bool:
         """Whether the result is wanted."""
         return True
@@ -155,20 +159,24 @@ class MapResult(AsyncResult, Job):
         self.waiting = Shelf(values)
         self.ended = True
         self._left = len(values)
-        self._value = [None] * len(values)
+        self._found: list[Any] = [None] * len(values)
         self._error: BaseException | None = None
         if not values:
             self.settle([], True)
 
+    def is_alone(self) -> bool:
+        """As above: other threads count other parts of it."""
+        return False
+
     def deliver(self, start: int, marks: bytes | None, values: list[Any]) -> None:
         """Take results in."""
         if marks is None:
-            self._value[start : start + len(values)] = values
+            self._found[start : start + len(values)] = values
             self._count(len(values))
             return
         for index, mark, value in opened(start, marks, values):
             if mark == worker.PLAIN:
-                self._value[index] = value
+                self._found[index] = value
                 self._count(1)
             else:
                 self.fail(index, error_of(value))
@@ -187,7 +195,7 @@ class MapResult(AsyncResult, Job):
         self._left -= tasks
         if self._left == 0:
             if self._error is None:
-                self.settle(self._value, True)
+                self.settle(self._found, True)
             else:
                 self.settle(self._error, False)
 
@@ -226,6 +234,10 @@ class Stream(Job):
         self._total: int | None = None
         self.failure: BaseException | None = None
         self.dropped = False
+
+    def is_alone(self) -> bool:
+        """As above: it has a lock of its own."""
+        return True
 
     def deliver(self, start: int, marks: bytes | None, values: list[Any]) -> None:
         """Take results in."""

@@ -17,19 +17,32 @@ import itertools
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from holdfast import _core
 from holdfast.crew import cargo, deaths, ledger, worker
+from holdfast.crew.endings import (
+    Doom,
+    ending,
+    failing,
+    rebuilt,
+    settling,
+    shielded,
+    task_timeout,
+    terminated,
+    with_task,
+    worker_died,
+)
 from holdfast.crew.failures import Marks, Told
+from holdfast.crew.insight import Insight, Insights, PoolStats
 from holdfast.crew.interrupts import held_back
 from holdfast.crew.plan import Hand, Plan
+from holdfast.crew.seat import Outfit
 from holdfast.crew.staff import Staff
 
 if TYPE_CHECKING:
@@ -55,15 +68,6 @@ _KILLED_STARTS = 100  # the same, killed
 _GRACE = 0.2  # seconds between SIGTERM and SIGKILL
 
 
-class _Doom(NamedTuple):
-    """Why a worker is being ended: a task of it (batch and position) fails with the reason, None for silently."""
-
-    batch: int
-    position: int
-    reason: BaseException | None
-    insist: float  # when SIGKILL follows, on the monotonic clock
-
-
 class Crew:
     """Worker processes and what they do.
 
@@ -77,6 +81,7 @@ class Crew:
         died: the class of the errors for dead workers.
         exits: whether ``sys.exit()`` in a task ends its worker; else it is how that task failed.
         on_failed_start: makes the error for all tasks from a failed initializer's; by default that error.
+        outfit: of the workers' seats.
 
     Raises:
         ArenaFull: no space for shared memory.
@@ -96,6 +101,7 @@ class Crew:
         exits: bool = True,
         died: type[WorkerDied] | None = None,
         on_failed_start: Callable[[BaseException], BaseException] | None = None,
+        outfit: Outfit | None = None,
     ) -> None:
         self.pid = os.getpid()
         self.workers = workers
@@ -109,10 +115,14 @@ class Crew:
         self._inbox: deque[tuple[Trade, Any, Any]] = deque()
         self._later: deque[Callable[[], object]] = deque()
         self._false_starts = 0.0
-        self._doomed: dict[int, _Doom] = {}  # by hand
+        self._doomed: dict[int, Doom] = {}  # by hand
         self._pause = _STUCK  # seconds until ledgers are looked into again, if need be
         self._whole = most is not None  # batches are counted: none is divided
-        self.staff = Staff(context, label, initializer, tuple(initargs), exits=exits)
+        self.insight = Insight()
+        started = self.insight.started
+        self.staff = Staff(
+            context, workers, label, initializer, tuple(initargs), outfit or Outfit(), started, exits=exits
+        )
         self._results = self.staff.results
         self._memory = deaths.oom_kills()
         self.pump = threading.Thread(target=self._run, name="holdfast-pool-pump", daemon=True)
@@ -175,7 +185,7 @@ class Crew:
             if self.broken is not None:
                 calls.append(partial(slip.settle, self.broken, False))
             elif self.state == TERMINATED:
-                calls.append(partial(slip.settle, _terminated(), False))
+                calls.append(partial(slip.settle, terminated(), False))
             else:
                 plan.add_single(trade, slip, value)
 
@@ -245,6 +255,20 @@ class Crew:
         with self.lock:
             self.plan.abandon(job)
 
+    def stats(self) -> PoolStats:
+        """Counts, at this moment."""
+        with self.lock:
+            hands = self.plan.hands.values()
+            running = sum(bool(hand.batches) for hand in hands)
+            waiting = self.plan.outstanding() + len(self._inbox) - running
+            note = self.insight
+            return PoolStats(len(hands), waiting, running, note.done, note.failed, note.retried, note.deaths)
+
+    def insights(self) -> Insights:
+        """Where the workers' time went."""
+        with self.lock:
+            return self.insight.insights(self.staff.present())
+
     def terminate(self, reason: Callable[[], BaseException] | None = None) -> None:
         """End the workers at once; what has no result yet fails.
 
@@ -262,7 +286,7 @@ class Crew:
                 self._sort_inbox(calls)
                 self.thrown_away = self.plan.outstanding()
                 self.state = TERMINATED
-                self._fail_all(reason or _terminated, calls)
+                self._fail_all(reason or terminated, calls)
                 self._sort_inbox(calls)
                 self.staff.signal_all(signal.SIGTERM)
         self.wake()
@@ -340,7 +364,7 @@ class Crew:
         self.staff.freeze(hand.number)
         runs = self.staff.running(hand.number, batch.number) == position
         if runs:
-            self._doomed[hand.number] = _Doom(batch.number, position, reason, time.monotonic() + _GRACE)
+            self._doomed[hand.number] = Doom(batch.number, position, reason, time.monotonic() + _GRACE)
             self.staff.signal(hand.number, signal.SIGTERM)
         self.staff.signal(hand.number, signal.SIGCONT)
         return runs
@@ -438,7 +462,7 @@ class Crew:
             calls.append(self._later.popleft())
         call = None
         for call in calls:
-            _shielded(call)
+            shielded(call)
         calls.clear()
         del call
         if missing:
@@ -476,7 +500,7 @@ class Crew:
         return not self.plan.hands
 
     def _take_in(self, message: tuple[Any, ...], calls: Calls) -> None:
-        number, batch, start, marks, values, spent, _, _ = message
+        number, batch, start, marks, values, spent, longest, at = message
         hand = self.plan.hands.get(number)
         if batch == worker.READY:
             self._false_starts = 0.0
@@ -485,17 +509,20 @@ class Crew:
             return
         if batch == worker.INIT_FAILED:
             if self.broken is None:
-                self._break(_rebuilt(worker.Failure(*values[0])), calls)
+                self._break(rebuilt(worker.Failure(*values[0])), calls)
             return
         found = self.plan.current(number, batch)
         if found is None:
             return
         known = min(found.done - start, len(values))  # from the ledger
+        if longest > self.insight.floor:
+            calls.append(partial(self.insight.note, found, start + at, longest))
         self.plan.arrived(number, batch, len(values) - known, spent / len(values))
         if known:
             start, values, marks = start + known, values[known:], marks and marks[known:]
         if not values:
             return
+        self.insight.took(self.staff.members[number].seat, len(values))
         if marks is None:
             calls.append(partial(found.job.deliver, found.start + start, None, values))
         else:
@@ -513,6 +540,7 @@ class Crew:
                 start, marks, values = found
                 any_found = True
                 self.plan.arrived(hand.number, batch.number, len(values))
+                self.insight.took(self.staff.members[hand.number].seat, len(values))
                 self._deliver(batch, start, marks, values, calls, self.staff.members[hand.number].process.pid)
         return any_found
 
@@ -530,13 +558,15 @@ class Crew:
             told = bytearray(marks)
             for offset, mark in enumerate(marks):
                 if mark == worker.FAILED:
-                    if self.plan.retry(job, begin + offset, batch.values[start + offset]):
+                    again = self.plan.retry(job, begin + offset, batch.values[start + offset])
+                    self.insight.failing(again=again)
+                    if again:
                         told[offset] = worker.SKIPPED
-                    values[offset] = _with_task(batch, pid, begin + offset, Told(*values[offset]))
+                    values[offset] = with_task(batch, pid, begin + offset, Told(*values[offset]))
             marks = bytes(told)
         if marks is not None and worker.SEALED in marks:  # the parent may yet fail to open some
             marks = Marks(marks)
-            marks.name_task = partial(_with_task, batch, pid)
+            marks.name_task = partial(with_task, batch, pid)
         calls.append(partial(job.deliver, begin, marks, values))
 
     # deaths and deadlines
@@ -544,6 +574,9 @@ class Crew:
     def _see_death(self, number: int, calls: Calls) -> None:
         hand = self.plan.hands.get(number)
         death, words, (marks, values) = self.staff.bury(number, ready=hand is not None and hand.ready)
+        told = self.state == TERMINATED or self.broken is not None
+        idle = hand is None or not hand.batches
+        self.insight.ended(death.seat, words, in_order=told or (death.exitcode == 0 and idle))
         if hand is None:
             return
         doomed = self._doomed.pop(number, None)
@@ -556,13 +589,14 @@ class Crew:
         if batch is not None:
             fresh = values[after.skip : batch.count - batch.done + after.skip]
             if fresh:
+                self.insight.took(death.seat, len(fresh))
                 self._deliver(batch, batch.done, marks[after.skip :], fresh, calls, death.pid)
             for position in after.lost:
                 self._lose(batch, position, death, doomed, calls, sending=after.sending)
         elif not hand.ready and death.exitcode != 0:
             self._false_starts += 1 / _KILLED_STARTS if death.signal == "SIGKILL" else 1 / _FALSE_STARTS
             if self._false_starts >= 1 and self.broken is None:
-                kind = self._died or _worker_died()
+                kind = self._died or worker_died()
                 last = f"the last one (pid {death.pid}) {death.how()}"
                 message = f"many workers in a row ended before they were ready; {last}"
                 self._break(kind(message, pid=death.pid, exitcode=death.exitcode, signal=death.signal), calls)
@@ -572,7 +606,7 @@ class Crew:
         batch: Batch,
         position: int,
         death: Death,
-        doomed: _Doom | None,
+        doomed: Doom | None,
         calls: Calls,
         *,
         sending: bool,
@@ -581,13 +615,16 @@ class Crew:
         error: BaseException
         if doomed is not None and (doomed.batch, doomed.position) == (batch.number, position):
             if doomed.reason is None:
+                self.insight.lost(again=False)
                 return
             error = doomed.reason
         else:
             error = death.error(
                 job.name, job.number(index), deaths.shown_call(job.call, value), sending=sending, kind=self._died
             )
-        if not self.plan.retry(job, index, value):
+        again = self.plan.retry(job, index, value)
+        self.insight.lost(again=again)
+        if not again:
             calls.append(partial(job.fail, index, error))
 
     def _remember_memory(self, death: Death) -> None:
@@ -609,7 +646,7 @@ class Crew:
                 continue
             position = self.staff.running(hand.number, batch.number)
             if position is not None and self._age(hand) >= batch.job.timeout:
-                self._doom(hand, position, _task_timeout(batch, position))
+                self._doom(hand, position, task_timeout(batch, position))
 
     def _age(self, hand: Hand) -> float:
         """Seconds since what a worker runs began, as its ledger has it."""
@@ -691,7 +728,8 @@ class Crew:
             return sealed
         self.plan.withdrawn(hand, batch)
         for index, error in failures:
-            calls.append(_failing(batch.job, batch.start + index, error))
+            self.insight.lost(again=False)
+            calls.append(failing(batch.job, batch.start + index, error))
         bad = {index for index, _ in failures}
         for good, run in itertools.groupby(range(batch.count), lambda index: index not in bad):
             if good:
@@ -732,15 +770,15 @@ class Crew:
         with self.lock:
             self._break(error, calls)
         for call in calls:
-            _shielded(call)
+            shielded(call)
 
     def _fail_all(self, reason: Callable[[], BaseException], calls: Calls) -> None:
         plan = self.plan
         batches = [*(b for hand in plan.hands.values() for b in hand.batches), *plan.again]
         jobs = {id(b.job): b.job for b in batches} | {id(job): job for job in plan.jobs}
         for job in jobs.values():
-            calls.append(_ending(job, reason))
-        calls += [_settling(single.slip, reason) for single in plan.singles]
+            calls.append(ending(job, reason))
+        calls += [settling(single.slip, reason) for single in plan.singles]
         plan.again.clear()
         plan.singles.clear()
         plan.jobs.clear()
@@ -751,58 +789,5 @@ class Crew:
 
     def _fail_batch(self, batch: Batch, error: BaseException, calls: Calls) -> None:
         for position in range(batch.done, batch.count):
-            calls.append(_failing(batch.job, batch.start + position, error))
-
-
-def _with_task(batch: Batch, pid: int, index: int, told: Told) -> Told:
-    job = batch.job
-    shown = deaths.shown_call(job.call, batch.values[index - batch.start])
-    return told._replace(function=job.name, task=job.number(index), arguments=shown, pid=pid)
-
-
-def _failing(job: Job, index: int, error: BaseException) -> Callable[[], object]:
-    return partial(job.fail, index, error)
-
-
-def _settling(slip: Any, reason: Callable[[], BaseException]) -> Callable[[], object]:  # noqa: ANN401 - see `plan.Single`
-    return lambda: slip.settle(reason(), False)
-
-
-def _ending(job: Job, reason: Callable[[], BaseException]) -> Callable[[], object]:
-    return lambda: job.end(reason())
-
-
-def _shielded(call: Callable[[], object]) -> None:
-    """Call what may run the user's code; its errors are shown, and the pump goes on."""
-    try:
-        call()
-    except BaseException:  # noqa: BLE001 - whatever a callback raises
-        threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
-
-
-def _rebuilt(failure: worker.Failure) -> BaseException:
-    from holdfast.crew.failures import rebuilt  # noqa: PLC0415 - only where something failed
-
-    return rebuilt(Told(failure.body, failure.name, failure.text, failure.traceback))
-
-
-def _terminated() -> BaseException:
-    from holdfast.errors import TasksDropped  # noqa: PLC0415 - as above
-
-    return TasksDropped("the pool was terminated before this task had a result")
-
-
-def _task_timeout(batch: Batch, position: int) -> BaseException:
-    from holdfast.errors import TaskTimeout  # noqa: PLC0415 - as above
-
-    job = batch.job
-    shown = deaths.shown_call(job.call, batch.values[position])
-    task = job.number(batch.start + position)
-    message = f"task {task} ran for more than {job.timeout} seconds and was stopped: {job.name}{shown}"
-    return TaskTimeout(message, task=task, arguments=shown)
-
-
-def _worker_died() -> type[WorkerDied]:
-    from holdfast.errors import WorkerDied  # noqa: PLC0415 - as above
-
-    return WorkerDied
+            self.insight.lost(again=False)
+            calls.append(failing(batch.job, batch.start + position, error))

@@ -73,10 +73,13 @@ class Death:
         exitcode: as in ``multiprocessing``: negative for a signal.
         stacks: what its fault handler wrote.
         memory: the folder of the control group whose kills for want of memory have become more, or None.
+        seat: that it had.
     """
 
-    def __init__(self, pid: int, exitcode: int | None, stacks: str = "", memory: str | None = None) -> None:
-        self.pid, self.exitcode, self.stacks, self.memory = pid, exitcode, stacks, memory
+    def __init__(
+        self, pid: int, exitcode: int | None, stacks: str = "", memory: str | None = None, seat: int = 0
+    ) -> None:
+        self.pid, self.exitcode, self.stacks, self.memory, self.seat = pid, exitcode, stacks, memory, seat
         self.signal = signal_name(-exitcode) if exitcode is not None and exitcode < 0 else None
 
     def how(self) -> str:

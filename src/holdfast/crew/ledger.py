@@ -8,6 +8,7 @@ Words (64 bit) and what follows them::
     STATE   new, idle, running or sending         BEGAN   when it, or its task, began, in ns of the monotonic clock
     LAST    how many of it had finished when sending began        USED    how many of the bytes are in use
     CLAIM   which of its tasks the worker has claimed             SLOWEST which task took longest of those to be sent
+    8 to 15 where the time went: see `timesheet`
     NUMBERS one word a note: a number, or where its bytes lie     KINDS one byte a note, stored last     BYTES
 
 A kind other than nothing means that the note is whole. Stores are not reordered as far as the parent can see: it reads

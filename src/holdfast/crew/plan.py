@@ -222,6 +222,10 @@ class Bundle(Job):
         """What a task is called in messages."""
         return self.singles[index].serial
 
+    def is_alone(self) -> bool:
+        """Whether threads that take results in need not take turns."""
+        return all(single.slip.is_alone() for single in self.singles)
+
     def deliver(self, start: int, marks: bytes | None, values: list[Any]) -> None:
         """Take results in."""
         if marks is None:

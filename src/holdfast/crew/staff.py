@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import queue
@@ -15,7 +16,8 @@ from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
 from holdfast import ownership
-from holdfast.crew import deaths, ledger, worker
+from holdfast.boarding import launch
+from holdfast.crew import deaths, ledger, seat, timesheet, worker
 from holdfast.crew.deaths import Death
 from holdfast.crew.ledger import Ledger
 
@@ -48,10 +50,11 @@ class _Kit:
 class _Member:
     """A process, its kit, and what the kernel tells of it."""
 
-    __slots__ = ("belongings", "kit", "pidfd", "process")
+    __slots__ = ("belongings", "kit", "pidfd", "process", "seat")
 
-    def __init__(self, process: Any, kit: _Kit, belongings: Any) -> None:  # noqa: ANN401 - of either library
+    def __init__(self, process: Any, kit: _Kit, belongings: Any, seat: int) -> None:  # noqa: ANN401 - of either library
         self.process, self.kit, self.belongings = process, kit, belongings
+        self.seat = seat
         self.pidfd = -1
 
 
@@ -60,8 +63,11 @@ class Staff:
 
     Args:
         context: where processes come from.
+        workers: how many there are at most at a time.
         label: of the processes' names.
         initializer: called in each, with `initargs`.
+        outfit: of their seats.
+        started: called with the seat and the pid of each that was started.
         exits: as of `worker.Post`.
 
     Raises:
@@ -71,9 +77,12 @@ class Staff:
     def __init__(
         self,
         context: Any,  # noqa: ANN401 - of either library
+        workers: int,
         label: str,
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
+        outfit: seat.Outfit,
+        started: Callable[[int, int], object],
         *,
         exits: bool = True,
     ) -> None:
@@ -85,9 +94,11 @@ class Staff:
         self._forks = self._ours.get_start_method() == "fork"
         self.results = self._ours.SimpleQueue()
         self.members: dict[int, _Member] = {}
+        self._workers, self._outfit, self._started = workers, outfit, started
         self._label, self._initializer, self._initargs = label, initializer, initargs
         self._exits = exits
         self._numbers = 0
+        self._taken: set[int] = set()  # seats
         self._gone: deque[int] = deque()
         self._spare: list[_Kit] = []
         self._lock = threading.Lock()
@@ -112,29 +123,39 @@ class Staff:
             watch = threading.Thread(target=self._look, name="holdfast-pool-watch", daemon=True)
             watch.start()
             self._watch = watch
+            if self._outfit.threads is not None and self.context.get_start_method() == "fork":
+                seat.prepare()
         with self._lock:
             kit = self._spare.pop() if self._spare else _Kit(self._ours)
+            free = next(each for each in itertools.count() if each not in self._taken)
+            self._taken.add(free)
+        place = seat.assigned(self._outfit, free, self._workers)
         belongings: Any = (kit.tasks, self.results, kit.ledger)
         if not self._forks:
             belongings = bytes(ForkingPickler.dumps(belongings))
             from multiprocessing import resource_tracker  # noqa: PLC0415 - programs that fork do without
 
             resource_tracker.ensure_running()  # now, for as it starts it unblocks what is blocked below
+            launch.limits = place.limits
         stacks = worker._File(kit.stacks)  # noqa: SLF001 - of this package
-        post = worker.Post(number, belongings, stacks, self._initializer, self._initargs, self._exits)
+        post = worker.Post(number, belongings, stacks, self._initializer, self._initargs, place, self._exits)
         process = self.context.Process(target=worker.main, args=(post,))
         process.name = process.name.replace("Process", self._label)
-        member = self.members[number] = _Member(process, kit, belongings)
+        member = self.members[number] = _Member(process, kit, belongings, free)
+        timesheet.begin(kit.ledger.words)
         # Until it has its own answer to an interrupt from the keyboard, the child must not get any.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             process.start()
         except BaseException:
             del self.members[number]
+            self._taken.discard(free)
             kit.close()
             raise
         finally:
+            launch.limits = None
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self._started(free, process.pid)
         with suppress(ProcessLookupError, AttributeError):  # a stand-in may have no pid
             member.pidfd = os.pidfd_open(process.pid)
             self._poll.register(member.pidfd, select.EPOLLIN)
@@ -144,6 +165,10 @@ class Staff:
     def processes(self) -> list[Any]:
         """The worker processes."""
         return [member.process for member in list(self.members.values())]
+
+    def present(self) -> list[tuple[int, Any]]:
+        """The seats that are taken, with the words of the workers' ledgers."""
+        return [(member.seat, member.kit.ledger.words) for member in list(self.members.values())]
 
     def give(self, number: int, messages: list[Any]) -> None:
         """Put batches into a worker's queue.
@@ -266,7 +291,7 @@ class Staff:
         kit = member.kit
         if not ready and isinstance(member.belongings, bytes):
             pickle.loads(member.belongings)  # noqa: S301 - a pickle that nobody loads would keep shared memory
-        death = Death(member.process.pid, member.process.exitcode, deaths.read_stacks(kit.stacks))
+        death = Death(member.process.pid, member.process.exitcode, deaths.read_stacks(kit.stacks), seat=member.seat)
         words, notes = list(kit.ledger.words), kit.ledger.notes()
         if member.pidfd >= 0:
             os.close(member.pidfd)
@@ -275,6 +300,7 @@ class Staff:
             while True:
                 kit.tasks.get_nowait()
         with self._lock:
+            self._taken.discard(member.seat)
             if len(self._spare) < _SPARES and not self._closed:
                 self._spare.append(kit)
             else:

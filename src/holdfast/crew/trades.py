@@ -10,7 +10,7 @@ from holdfast.crew.plan import Trade
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Trades", "name_of"]
+__all__ = ["Trades", "Unsealed", "name_of"]
 
 _KEPT = 64
 
@@ -47,3 +47,11 @@ class Trades:
                 self._kept.clear()
             self._kept[id(function)] = function, trade
         return trade
+
+
+class Unsealed(Trades):
+    """Trades of a crew that shares memory with its callers."""
+
+    def get(self, function: Callable[..., Any]) -> Trade:
+        """The trade of a function, which stays what it is."""
+        return Trade(function, True, name_of(function))

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast import _core
 from holdfast.boarding import leave_to_parent
-from holdfast.crew import cargo, ledger
+from holdfast.crew import cargo, ledger, seat, timesheet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from holdfast.crew.ledger import Ledger
+    from holdfast.crew.timesheet import Timesheet
 
 __all__ = ["FAILED", "INIT_FAILED", "PLAIN", "READY", "SEALED", "SKIPPED", "STAMPED", "Failure", "Post", "main"]
 
@@ -81,6 +82,7 @@ class Post(NamedTuple):
         belongings: its own queue, the crew's queue of results, its ledger; pickled for a worker that is not forked.
         stacks: the file that takes its stacks if it crashes.
         initializer: called first, with `initargs`.
+        seat: where it sits.
         exits: whether ``sys.exit()`` in a task ends the worker; else it is how that task failed.
     """
 
@@ -89,6 +91,7 @@ class Post(NamedTuple):
     stacks: _File
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
+    seat: seat.Seat
     exits: bool = True
 
 
@@ -106,6 +109,8 @@ def main(post: Post) -> None:
     book.words[ledger.STATE] = ledger.IDLE
     with suppress(OSError):
         faulthandler.enable(post.stacks.fd)
+    sheet = timesheet.Timesheet(book.words)
+    here = seat.take(post.seat)
     if post.initializer is not None:
         try:
             post.initializer(*post.initargs)
@@ -113,9 +118,14 @@ def main(post: Post) -> None:
             results.put((post.number, INIT_FAILED, 0, None, [tuple(_describe(error))], 0.0, 0.0, 0))
             return
     results.put((post.number, READY, os.getpid(), None, [], 0.0, 0.0, 0))
-    worker = _Worker(post.number, tasks, results, book, exits=post.exits)
+    sheet.enter(timesheet.WAITING)
+    worker = _Worker(post.number, tasks, results, book, sheet, exits=post.exits)
     del post
-    worker.serve()
+    try:
+        worker.serve()
+    finally:  # also if a task has called sys.exit
+        sheet.enter(timesheet.ENDED)
+        here.leave()
 
 
 class _Leaving(SystemExit):
@@ -125,21 +135,32 @@ class _Leaving(SystemExit):
 class _Worker:
     """The loop and what it needs at hand."""
 
-    def __init__(self, number: int, tasks: Any, results: Any, book: Ledger, *, exits: bool) -> None:  # noqa: ANN401 - queues
+    def __init__(
+        self,
+        number: int,
+        tasks: Any,  # noqa: ANN401 - a queue
+        results: Any,  # noqa: ANN401 - a queue
+        book: Ledger,
+        sheet: Timesheet,
+        *,
+        exits: bool,
+    ) -> None:
         self._leaves: type[SystemExit] = SystemExit if exits else _Leaving
-        self._number = number
+        self._number, self._sheet = number, sheet
         self._tasks, self._results = tasks, results
         self._ledger = book
         self._functions: dict[bytes, Callable[..., Any]] = {}
 
     def serve(self) -> None:
         """Take batches until told to stop."""
-        take = self._tasks.get
+        take, enter = self._tasks.get, self._sheet.enter
         while True:
             message = take()
             if message is None:
                 return
+            enter(timesheet.WORKING)
             self._run(*message)
+            enter(timesheet.WAITING)
             message = None  # while it waits for the next one, it keeps nothing alive
 
     def _function(self, body: Any, reference: bool) -> Callable[..., Any]:  # noqa: ANN401 - sealed
@@ -167,7 +188,7 @@ class _Worker:
         if count == 1 and book.claim() == 0:
             self._single(batch, call & _CALLS, body, reference, sealed, values[0])
             return
-        out = _Outbox(self._results, self._number, batch, book)
+        out = _Outbox(self._results, self._number, batch, book, self._sheet)
         try:
             function = self._function(body, reference)
         except Exception as error:  # noqa: BLE001 - the user's, as everything here
@@ -210,6 +231,7 @@ class _Worker:
         words = self._ledger.words
         words[ledger.LAST] = 1
         words[ledger.STATE] = ledger.SENDING
+        self._sheet.enter(timesheet.SENDING)
         spent = time.perf_counter() - began
         marks = bytes([mark]) if mark else None
         _put(self._results, (self._number, batch, 0, marks, [result], spent, spent, 0))
@@ -295,8 +317,9 @@ class _Outbox:
 
     patience = _PATIENCE
 
-    def __init__(self, results: Any, worker: int, batch: int, book: Ledger) -> None:  # noqa: ANN401 - a queue
+    def __init__(self, results: Any, worker: int, batch: int, book: Ledger, sheet: Timesheet) -> None:  # noqa: ANN401 - a queue
         self._results, self._worker, self._batch, self._book = results, worker, batch, book
+        self._sheet = sheet
         self._start = 0
         self._sent = time.perf_counter()
         self._clear()
@@ -338,6 +361,7 @@ class _Outbox:
         words[ledger.LAST] = self._start + self.count
         words[ledger.STATE] = ledger.SENDING
         self.time(*self._book.slowest())
+        self._sheet.enter(timesheet.SENDING)
         now = time.perf_counter()
         marks = bytes(self._marks) if self._marked else None
         at = self._at - self._start
@@ -349,6 +373,7 @@ class _Outbox:
         self._book.clean(min(self.count, ledger.NOTES))  # first: notes without a base are known already
         words[ledger.BASE] = self._start
         words[ledger.STATE] = ledger.RUNNING
+        self._sheet.enter(timesheet.WORKING)
         self._sent = now
         self._clear()
 
