@@ -143,6 +143,9 @@ class AutoTeam(Team):
                 return
         crew.stop(job, reason)
 
+    def _serve(self, seat: _Seat) -> None:  # by its module the threads are known that may fork
+        super()._serve(seat)
+
     def _run(self, seat: _Seat, runner: Runner, job: MapJob, start: int, values: list[Any]) -> None:
         if self.on != "auto":
             super()._run(seat, runner, job, start, values)

@@ -14,22 +14,27 @@ import os
 import pickle
 import sys
 import threading
+import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from holdfast.crew import cargo
+from holdfast.parallel_team import Team
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from holdfast.parallel_team import Outcome, Runner
+    from holdfast.parallel_team import Outcome
 
-__all__ = ["check", "interpreter_runner"]
+__all__ = ["check_fork", "interpreter_team"]
 
 _FIRST = (3, 12)  # the first version in which interpreters have a GIL each
+_AT_EXIT = 5.0  # seconds that tasks get to end at the end of the program: versions before 3.13 abort if one runs on
+_counting = threading.Lock()
 _starting = threading.Lock()  # one at a time: imports of extension modules in a new interpreter are not all safe
 
 
-def check() -> None:
+def _check() -> None:
     """See that this Python can do it.
 
     Raises:
@@ -85,11 +90,36 @@ class _Interpreter:
             self._module.destroy(self._number)
 
 
+_teams: weakref.WeakSet[Team] = weakref.WeakSet()
+_in_use = 0  # interpreters that exist
+
+
+def check_fork() -> None:
+    """See that a fork would not meet a living interpreter, which crashes or hangs the child.
+
+    Raises:
+        RuntimeError: there is one.
+    """
+    if _in_use:
+        message = (
+            'processes cannot be forked while holdfast.map(on="interpreters") is at work: close its '
+            'results first, or take context="spawn"'
+        )
+        raise RuntimeError(message)
+
+
+def _count(change: int) -> None:
+    global _in_use  # noqa: PLW0603 - there is one program
+    with _counting:
+        _in_use += change
+
+
 class _Runner:
     """What runs the tasks of one thread."""
 
     def __init__(self, payload: bytes) -> None:
         self._file = os.memfd_create("holdfast-results")
+        _count(1)
         with _starting:
             self._interpreter = _Interpreter()
             try:
@@ -128,8 +158,11 @@ class _Runner:
 
     def close(self) -> None:
         """End the interpreter."""
-        self._interpreter.close()
-        os.close(self._file)
+        try:
+            self._interpreter.close()
+        finally:
+            os.close(self._file)
+            _count(-1)
 
 
 _BEGIN = """
@@ -180,16 +213,27 @@ def _main_file() -> str | None:
     return os.path.abspath(path) if isinstance(path, str) and os.path.isfile(path) else None  # noqa: PTH100, PTH113
 
 
-def interpreter_runner(
-    function: Callable[..., Any], call: int, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
-) -> Callable[[], Runner]:
-    """What makes the runners of threads that have an interpreter each; arguments as of `thread_runner`.
+def interpreter_team(
+    workers: int,
+    function: Callable[..., Any],
+    call: int,
+    initializer: Callable[..., object] | None,
+    initargs: tuple[Any, ...],
+) -> Team:
+    """Threads that have an interpreter each.
+
+    Args:
+        workers: how many.
+        function: as of `thread_runner`, like the others.
+        call: as there.
+        initializer: as there.
+        initargs: as there.
 
     Raises:
         RuntimeError: this Python is too old.
         BaseException: the function cannot be pickled.
     """
-    check()
+    _check()
     by_value = None
     if getattr(function, "__module__", "") == "__main__" and _main_file() is None:
         by_value = cargo._by_value(function)  # noqa: SLF001 - of this package
@@ -197,4 +241,19 @@ def interpreter_runner(
     start = None if initializer is None else _pickled((initializer, initargs))
     main = _main_file() if b"__main__" in body or (start is not None and b"__main__" in start) else None
     payload = pickle.dumps((main, body, start, call))
-    return lambda: _Runner(payload)
+    team = Team(workers, lambda: _Runner(payload))
+    _teams.add(team)
+    return team
+
+
+def _at_exit() -> None:
+    deadline = time.monotonic() + _AT_EXIT
+    teams = list(_teams)
+    for team in teams:
+        team.end()
+    if sys.version_info < (3, 13):
+        for team in teams:
+            team.join(max(0.0, deadline - time.monotonic()))
+
+
+threading._register_atexit(_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001 - before threads are joined

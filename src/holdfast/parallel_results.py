@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import weakref
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -48,6 +50,18 @@ class MapStats(NamedTuple):
     look_ahead: int
 
 
+_open: weakref.WeakSet[Run] = weakref.WeakSet()
+
+
+def _at_exit() -> None:
+    """End what nobody can use the results of any more, while there still is an interpreter to do so."""
+    for run in list(_open):
+        run.close(patient=False)
+
+
+threading._register_atexit(_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001 - before threads are joined
+
+
 class Run:
     """One call: the job, who works on it, who feeds it, who draws its progress.
 
@@ -74,6 +88,7 @@ class Run:
         self._release = release
         self._granted = job.credit
         self.closed = False
+        _open.add(self)
         self.way = ""  # how it is iterated over
 
     def choose(self, way: str) -> None:
@@ -120,6 +135,7 @@ class Run:
         if self.closed or os.getpid() != self.pid:  # a forked child has only the words of it
             return
         self.closed = True
+        _open.discard(self)
         job, backend = self.job, self.backend
         if backend.lock._is_owned():  # noqa: SLF001 - called by the garbage collector, in the midst of something
             backend.later(lambda: self._end(job, patient=False))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["start"]
 
+_PATIENCE = 1.0  # seconds in which interpreters end
 _THREADS = 8  # that wait, at least, where nobody said how many
 
 
@@ -140,15 +141,23 @@ def _who(function: Callable[..., Any], call: int, options: Options, total: int |
     if on == "processes":
         return _processes(function, options, workers, total, reason)
     if on == "interpreters":
-        from holdfast.parallel_interpreters import interpreter_runner  # noqa: PLC0415 - few want them
+        from holdfast.parallel_interpreters import interpreter_team  # noqa: PLC0415 - few want them
 
-        team = Team(workers, interpreter_runner(function, call, options.initializer, options.initargs))
-        return function, False, _Plan(team, workers, lambda: (on, workers, reason), team.close)
+        team = interpreter_team(workers, function, call, options.initializer, options.initargs)
+        return function, False, _Plan(team, workers, lambda: (on, workers, reason), partial(_ended, team))
     runner = thread_runner(function, call, options.initializer, options.initargs)
     if on == "threads":
         team = Team(workers, runner)
         return function, False, _Plan(team, workers, lambda: (on, workers, reason), team.close)
     return _auto(function, options, workers, runner)
+
+
+def _ended(team: Team) -> None:
+    """Have the interpreters end, and wait for those that are at nothing: forks must not meet one."""
+    team.close()
+    job = team.job
+    if job is not None and (job.done == job.total or not job.given):
+        team.join(_PATIENCE)
 
 
 def _hired(function: Callable[..., Any], options: Options, workers: int) -> WarmPool:

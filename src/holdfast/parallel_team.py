@@ -55,10 +55,11 @@ class Team:
         self.broken: BaseException | None = None
         self._changed = threading.Condition(self._mutex)
         self._make_runner, self._name = make_runner, name
-        self._job: MapJob | None = None
+        self.job: MapJob | None = None
         self._again: deque[tuple[int, list[Any]]] = deque()
         self._seats: set[_Seat] = set()
         self._numbers = 0
+        self._threads_left = 0  # that have not ended, those that lost their place among them
         self._monitored = False
 
     # as of a crew
@@ -71,7 +72,7 @@ class Team:
     def submit(self, job: MapJob) -> None:
         """Begin."""
         with self._mutex:
-            self._job = job
+            self.job = job
             for _ in range(self.workers if job.total is None else min(self.workers, job.total)):
                 self._start()
             if job.timeout is not None and not self._monitored:
@@ -106,9 +107,21 @@ class Team:
     def close(self) -> None:
         """No more jobs will come: the threads end when there is nothing left to do."""
         with self._mutex:
-            if self._job is not None:
-                self._job.ended = True
+            if self.job is not None:
+                self.job.ended = True
             self._changed.notify_all()
+
+    def end(self) -> None:
+        """Begin nothing more."""
+        job = self.job
+        if job is not None:
+            job.drop()
+            self.abandon(job)
+
+    def join(self, timeout: float) -> bool:
+        """Wait at most so many seconds for the threads to end; whether they have."""
+        with self._mutex:
+            return self._changed.wait_for(lambda: not self._threads_left, timeout)
 
     # the threads
 
@@ -116,10 +129,11 @@ class Team:
         self._numbers += 1
         seat = _Seat()
         self._seats.add(seat)
+        self._threads_left += 1
         threading.Thread(target=self._serve, args=(seat,), name=f"{self._name}-{self._numbers}", daemon=True).start()
 
     def _serve(self, seat: _Seat) -> None:
-        job = self._job
+        job = self.job
         assert job is not None  # noqa: S101 - it was submitted before threads were started
         runner = None
         try:
@@ -129,22 +143,23 @@ class Team:
         except BaseException as error:  # noqa: BLE001 - a user's initializer, or an interpreter that does not work
             self._break(error)
         finally:
-            with self._mutex:
-                self._seats.discard(seat)
-                self._changed.notify_all()
             end = getattr(runner, "close", None)
             if end is not None:
                 end()
+            with self._mutex:
+                self._seats.discard(seat)
+                self._threads_left -= 1
+                self._changed.notify_all()
 
     def _break(self, error: BaseException) -> None:
         with self._mutex:
             self.broken = self.broken or error
-        assert self._job is not None  # noqa: S101 - as above
-        self._job.end(error)
+        assert self.job is not None  # noqa: S101 - as above
+        self.job.end(error)
 
     def _next(self, seat: _Seat) -> tuple[int, list[Any]] | None:
         """What to do next: waits for it; None for nothing more."""
-        job = self._job
+        job = self.job
         assert job is not None  # noqa: S101 - as above
         with self._mutex:
             while not (seat.gone or job.dropped or self.broken is not None):
@@ -160,7 +175,7 @@ class Team:
 
     def _others_may_fail(self) -> bool:
         """Whether what others run may have to be run again."""
-        job = self._job
+        job = self.job
         return job is not None and bool(job.retries) and job.done < job.given
 
     def _run(self, seat: _Seat, runner: Runner, job: MapJob, start: int, values: list[Any]) -> None:
@@ -221,7 +236,7 @@ class Team:
 
     def _monitor(self) -> None:
         """Take the place away from threads that are over their time."""
-        job = self._job
+        job = self.job
         assert job is not None  # noqa: S101 - as above
         assert job.timeout is not None  # noqa: S101 - as above
         while True:

@@ -84,7 +84,7 @@ class Snapshot:
         self._modules: dict[str, dict[str, object]] = {}
         self._classes: dict[type, dict[str, object]] = {}
         for name, module in list(sys.modules.items()):
-            if _is_users(module):
+            if hasattr(module, "__dict__") and _is_users(module):  # there are stranger things than modules
                 self._modules[name] = self._names(module)
 
     def _names(self, module: ModuleType) -> dict[str, object]:

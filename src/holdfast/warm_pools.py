@@ -47,6 +47,7 @@ class WarmPool:
 
     Raises:
         ArenaFull: no space for shared memory.
+        RuntimeError: an interpreter lives that a fork must not meet.
     """
 
     def __init__(
@@ -59,6 +60,10 @@ class WarmPool:
         self._context, self._workers = context, workers
         self._initializer, self._initargs = initializer, initargs
         self._forked = context.get_start_method() == "fork"
+        if self._forked and "holdfast.parallel_interpreters" in sys.modules:
+            from holdfast.parallel_interpreters import check_fork  # noqa: PLC0415 - only where it is in use
+
+            check_fork()
         self._surroundings = _surroundings()
         self._snapshot = Snapshot() if self._forked else None
         self.idle_since = 0.0
