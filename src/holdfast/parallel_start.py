@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["start"]
 
+_RECOUNT = 5.0  # seconds
 _PATIENCE = 1.0  # seconds in which interpreters end
 _THREADS = 8  # that wait, at least, where nobody said how many
 
@@ -131,13 +134,24 @@ def _name(function: object) -> str:
 
 # who works
 
+_counted: tuple[float, Any, int] = (0.0, None, 0)
+
+
+def _workers() -> int:
+    """`cpu_count`, whose reading of control groups takes longer than a small call; they are read again now and then."""
+    global _counted  # noqa: PLW0603 - there is one program
+    now, key = time.monotonic(), (os.sched_getaffinity(0), os.environ.get("PYTHON_CPU_COUNT"))
+    if _counted[1] != key or now - _counted[0] > _RECOUNT:
+        _counted = now, key, cpu_count()
+    return _counted[2]
+
 
 def _who(function: Callable[..., Any], call: int, options: Options, total: int | None) -> tuple[Any, bool, _Plan]:
     """The function as the workers get it, whether that is a mere reference, and the workers."""
     on, reason = options.on, ""
     if on == "auto" and options.timeout is not None:
         on, reason = "processes", "only a process can be stopped when its time is over"
-    workers = cpu_count() if options.workers is None else options.workers
+    workers = _workers() if options.workers is None else options.workers
     if on == "processes":
         return _processes(function, options, workers, total, reason)
     if on == "interpreters":

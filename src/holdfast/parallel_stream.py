@@ -24,6 +24,7 @@ __all__ = ["Arrivals", "MapJob", "Slices"]
 
 _AHEAD = 0.02  # seconds of work of each worker that may be under way beyond what was used
 _LEAST_AHEAD = 4  # tasks of each worker, whatever they cost
+_LEAST_BATCH = 0.0005  # seconds of work that are not divided between workers
 _MOST_AHEAD = 1 << 16  # tasks of all workers
 
 
@@ -120,7 +121,8 @@ class MapJob(Job):
         if self.chunk or self.timeout is not None:
             return size
         hands = max(hands, 1)
-        return max(1, min(size, -(-self.window() // (2 * hands)), -(-left // hands)))
+        fair = max(-(-left // hands), 1 if self.cost is None else int(_LEAST_BATCH / max(self.cost, 1e-9)))
+        return max(1, min(size, -(-self.window() // (2 * hands)), fair))
 
     # the workers' side
 
