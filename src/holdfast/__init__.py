@@ -1,7 +1,8 @@
 """holdfast: everything Python's ``multiprocessing`` has, rebuilt so that it cannot hang in silence.
 
 ``import holdfast as mp`` has every public name of ``multiprocessing``, with its documented behaviour. Beyond those:
-``RWLock``, ``ProcessExecutor``, ``all_of``, ``install``, ``uninstall``, and the errors. Names are looked up when they
+``map``, ``starmap``, ``close_warm_pools``, ``RWLock``, ``ProcessExecutor``, ``all_of``, ``cpu_count``, ``install``,
+``uninstall``, and the errors. Names are looked up when they
 are first used, so that importing this package costs nothing that is not needed.
 """
 
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
     from holdfast.futures import ProcessExecutor as ProcessExecutor
     from holdfast.install import install as install
     from holdfast.install import uninstall as uninstall
+    from holdfast.parallel import map as map  # noqa: A004 - the builtin, in parallel
+    from holdfast.parallel import starmap as starmap
     from holdfast.synchronize import all_of as all_of
+    from holdfast.warm_pools import close_warm_pools as close_warm_pools
 
     _context = DefaultContext()
     Array = _context.Array
@@ -74,9 +78,12 @@ if TYPE_CHECKING:
 _OWN = {
     "ProcessExecutor": "holdfast.futures",
     "all_of": "holdfast.synchronize",
+    "close_warm_pools": "holdfast.warm_pools",
     "cpu_count": "holdfast.cpu",
     "current_worker": "holdfast.crew.seat",
     "install": "holdfast.install",
+    "map": "holdfast.parallel",
+    "starmap": "holdfast.parallel",
     "uninstall": "holdfast.install",
 }
 
