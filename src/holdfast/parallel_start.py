@@ -35,11 +35,19 @@ class _Plan:
         backend: who works.
         workers: how many.
         describe: for `Results`.
-        release: called when nothing of the job runs any more.
+        release: called with the job when nothing of it runs any more.
+        cost: seconds of a task, as far as they are known.
     """
 
-    def __init__(self, backend: Any, workers: int, describe: Describe, release: Callable[[], object]) -> None:  # noqa: ANN401
-        self.backend, self.workers, self.describe, self.release = backend, workers, describe, release
+    def __init__(
+        self,
+        backend: Any,  # noqa: ANN401 - see above
+        workers: int,
+        describe: Describe,
+        release: Callable[[MapJob], object],
+        cost: float | None = None,
+    ) -> None:
+        self.backend, self.workers, self.describe, self.release, self.cost = backend, workers, describe, release, cost
 
 
 def start(function: Callable[..., Any], items: Iterable[Any], call: int, options: Options) -> Results[Any]:
@@ -66,6 +74,7 @@ def start(function: Callable[..., Any], items: Iterable[Any], call: int, options
         retries=options.retries,
         name=_name(function),
     )
+    job.cost = plan.cost
     run = _run(job, plan, whole, rest, items, spread=bool(call))
     if options.progress:
         from holdfast.progress import Meter, shower  # noqa: PLC0415 - few want one
@@ -96,7 +105,7 @@ def _run(
     else:
         job.waiting = Arrivals()
         job.expected = _expected(items)
-    run = Run(job, backend, plan.release, None, None)
+    run = Run(job, backend, partial(plan.release, job), None, None)
     job.on_failure = partial(_give_up, backend, job)
     try:
         if job.total != 0:
@@ -162,11 +171,11 @@ def _who(function: Callable[..., Any], call: int, options: Options, total: int |
     runner = thread_runner(function, call, options.initializer, options.initargs)
     if on == "threads":
         team = Team(workers, runner)
-        return function, False, _Plan(team, workers, lambda: (on, workers, reason), team.close)
+        return function, False, _Plan(team, workers, lambda: (on, workers, reason), lambda _: team.close())
     return _auto(function, options, workers, runner)
 
 
-def _ended(team: Team) -> None:
+def _ended(team: Team, _: MapJob) -> None:
     """Have the interpreters end, and wait for those that are at nothing: forks must not meet one."""
     team.close()
     job = team.job
@@ -186,9 +195,10 @@ def _processes(
     body, reference = _sealed(function)
     if total == 0:  # nobody is needed
         idle = Team(workers, thread_runner(function, 0, None, ()))
-        return body, reference, _Plan(idle, workers, lambda: ("processes", workers, reason), idle.close)
+        return body, reference, _Plan(idle, workers, lambda: ("processes", workers, reason), lambda _: idle.close())
     pool = _hired(function, options, workers)
-    return body, reference, _Plan(pool.crew, workers, lambda: ("processes", workers, reason), pool.release)
+    cost = pool.costs.get(body) if reference else None
+    return body, reference, _Plan(pool.crew, workers, lambda: ("processes", workers, reason), pool.release, cost)
 
 
 def _auto(function: Callable[..., Any], options: Options, workers: int, runner: Any) -> tuple[Any, bool, _Plan]:  # noqa: ANN401
@@ -202,10 +212,10 @@ def _auto(function: Callable[..., Any], options: Options, workers: int, runner: 
         pools.append(_hired(function, options, workers))
         return pools[0].crew
 
-    def release() -> None:
+    def release(job: MapJob) -> None:
         team.close()
         for pool in pools:
-            pool.release()
+            pool.release(job)
 
     threads = max(workers, _THREADS) if options.workers is None else workers
     team = AutoTeam(runner, threads, hire, partial(warm_for, function, context_of(options), workers))

@@ -78,6 +78,8 @@ class MapJob(Job):
         options: those of `Job`.
     """
 
+    urgent = True
+
     def __init__(
         self,
         function: Any,  # noqa: ANN401 - sealed

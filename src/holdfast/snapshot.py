@@ -3,7 +3,7 @@
 A forked worker has the program as it was at the fork. It is used again only if what the function is about to use is
 the same as then, by a rule that errs on the safe side:
 
-- the functions and classes of ``__main__`` are the same objects (arguments may be instances of such a class);
+- the functions and classes of ``__main__`` are the same objects (arguments may be such, or instances of such a class);
 - every global that the function names, and every global named by what those refer to, in the user's modules, is bound
   to the same object as then, and that object cannot change inside: a number, a text, a function, a class, a module.
 
@@ -105,7 +105,8 @@ class Snapshot:
             return True
         before = self._modules.get("__main__", {})
         now = list(vars(main).items())
-        return all(before.get(k) is v for k, v in now if isinstance(v, (FunctionType, type)))
+        named = ((k, v) for k, v in now if isinstance(v, (FunctionType, type)) and v.__name__ == k)  # pickled by name
+        return all(before.get(k) is v for k, v in named)
 
 
 class _Walk:

@@ -23,10 +23,13 @@ from holdfast.snapshot import IMMUTABLE, Snapshot
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from holdfast.crew.plan import Job
+
 __all__ = ["WarmPool", "close_warm_pools", "hire"]
 
 _IDLE = 60.0  # seconds that a pool stays without work
 _MOST = 4  # pools that stay
+_KNOWN = 64  # functions whose tasks' costs are kept
 _PATIENCE = 1.0  # seconds for idle workers to end by themselves
 
 _lock = threading.RLock()
@@ -67,6 +70,7 @@ class WarmPool:
         self._surroundings = _surroundings()
         self._snapshot = Snapshot() if self._forked else None
         self.idle_since = 0.0
+        self.costs: dict[bytes, float] = {}  # seconds of a task of each function, as sealed, when it was called last
         self.crew = Crew(context, workers, initializer, initargs, lazy=True, label="MapWorker")
 
     def usable(self) -> bool:
@@ -93,9 +97,17 @@ class WarmPool:
             return False
         return self._snapshot is None or self._snapshot.holds_for(function, initializer)
 
-    def release(self) -> None:
-        """Keep it for the next call, if it is of use."""
+    def release(self, job: Job) -> None:
+        """Keep it for the next call, if it is of use.
+
+        Args:
+            job: that it has worked on.
+        """
         with _lock:
+            if job.reference and job.cost is not None:
+                if len(self.costs) >= _KNOWN:
+                    self.costs.clear()
+                self.costs[job.function] = job.cost
             _busy.discard(self)
             kept = self.usable() and not _exiting
             if kept:

@@ -155,7 +155,7 @@ class Job:
             return min(self.chunk, _MOST)
         worth = 1 if self.cost is None else max(1, min(_LARGEST, int(_WORTHWHILE / max(self.cost, 1e-9))))
         if self.chunk >= 0:
-            return max(self.chunk, min(worth, -(-left // (hands * 2))))
+            return max(self.chunk, min(worth, max(-(-left // (hands * 2)), worth // 4)))
         if self.share is None:
             self.share = min(-(-left // (hands * _SHARES)), _MOST)
         return self.share if self.cost is None else max(self.share, worth // 4)  # fewer while tasks are small
@@ -446,7 +446,8 @@ class Plan:
         found.done += count
         job = found.job
         if spent is not None:
-            job.cost = spent if job.cost is None else job.cost * 0.7 + spent * 0.3
+            trust = min(0.9, 0.3 + count / 1000)  # what a batch itself costs spoils the figure of small ones
+            job.cost = spent if job.cost is None else job.cost * (1 - trust) + spent * trust
             if isinstance(job, Bundle):
                 weight = 0.1 if found.count == 1 else 0.5
                 self._cost = spent if self._cost is None else self._cost * (1 - weight) + spent * weight
