@@ -149,6 +149,7 @@ def board(
     Raises:
         KeyboardInterrupt: one came before this process was aboard, and it does not leave them to its parent.
     """
+    launch.leaves_interrupts = leaves_interrupts
     if leaves_interrupts:
         signal.signal(signal.SIGINT, leave_to_parent)
     elif signal.getsignal(signal.SIGINT) is _note_interrupt:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
-from holdfast import ownership
+from holdfast import guard, ownership
 from holdfast.crew import deaths, worker
 from holdfast.crew.deaths import Death
 from holdfast.crew.ledger import Ledger
@@ -81,6 +81,8 @@ class Staff:
         method = context.get_start_method()
         self._ours = _default_context.get_context(method if method in _METHODS else None)  # a context may be a stand-in
         self._forks = self._ours.get_start_method() == "fork"
+        if not self._forks:
+            guard.check()
         self.results = self._ours.SimpleQueue()
         self.members: dict[int, _Member] = {}
         self._label, self._initializer, self._initargs = label, initializer, initargs
