@@ -282,6 +282,17 @@ code is 2.
 **What to do.** `holdfast -h` shows the verbs, `holdfast VERB -h` the options of one. Options of the program to be run
 stand behind its name: `holdfast run script.py --its-option`.
 
+# HF509: the main module has no guard
+
+**What happened.** With the start methods spawn and forkserver, each child imports the program's main module. This one
+starts processes, or chooses the start method, as it is imported; each child would do so again. The child was refused
+that, and ended. A pool starts no more workers then, and every call of it raises this error.
+
+**What to do.** Put what is to run once, in the first process only, under a guard; functions and classes stay outside:
+
+    if __name__ == "__main__":
+        main()
+
 # HF801: log lines are lost because their file cannot be written
 
 **What happened.** A `holdfast.logs.FileHandler` could not write to its file; the message has the system's reason,

@@ -154,6 +154,7 @@ def board(
     Raises:
         KeyboardInterrupt: one came before this process was aboard, and it does not leave them to its parent.
     """
+    launch.leaves_interrupts = leaves_interrupts
     if limits:
         from holdfast.crew import seat  # noqa: PLC0415 - only in workers
 

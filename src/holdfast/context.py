@@ -265,10 +265,13 @@ class DefaultContext(BaseContext, _std.DefaultContext):
         """Choose the start method, once.
 
         Raises:
+            MainGuardMissing: a child does so while it imports the main module.
             RuntimeError: it was chosen before, and `force` is false.
             ValueError: there is no such start method here.
         """
-        _std._default_context.set_start_method(method, force)  # noqa: SLF001
+        from holdfast import guard  # noqa: PLC0415
+
+        guard.set_start_method(_std._default_context, method, force)  # noqa: SLF001
 
     def get_start_method(self, allow_none: bool = False) -> Any:  # noqa: ANN401 - str, or None with allow_none
         """The name of the start method; None if it is not settled and `allow_none` is true."""

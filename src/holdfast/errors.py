@@ -50,6 +50,7 @@ __all__ = [
     "LinesLostWarning",
     "LogHomeGoneWarning",
     "LostUpdate",
+    "MainGuardMissing",
     "ManagerGone",
     "NameClash",
     "NotHeld",
@@ -334,6 +335,12 @@ class BadCommand(HoldfastError, ValueError):
     """The command line of ``holdfast`` was not understood."""
 
     code = "HF508"
+
+
+class MainGuardMissing(HoldfastError, RuntimeError):
+    """The main module starts processes as it is imported, which each of them would do, too."""
+
+    code = "HF509"
 
 
 # HF8xx: logs and managers (ManagerGone HF805 and KeyRefused HF806 stand in _late_errors). The warnings are lines on

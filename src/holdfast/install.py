@@ -52,7 +52,7 @@ def install() -> None:
     _put(_context.ForkProcess, "_Popen", staticmethod(_popen("ForkPopen")))
     _put(_context.SpawnProcess, "_Popen", staticmethod(_popen("SpawnPopen")))
     _put(_context.ForkServerProcess, "_Popen", staticmethod(_popen("ForkServerPopen")))
-    for method, replacement in _CHANNELS.items():
+    for method, replacement in _METHODS.items():
         _originals.append((method, "__code__", method.__code__))
         method.__code__ = replacement.__code__
     for name, patch in _PATCHES.items():
@@ -119,8 +119,8 @@ def _popen(kind: str) -> Callable[[BaseProcess], Any]:
     return start
 
 
-# queues and pipes: the contexts' methods get other code, so that those bound before hand out holdfast's as well. The
-# classes in multiprocessing.queues stay: the standard library's pools and executors, and other packages, build on them.
+# queues, pipes, the start method: the contexts' methods get other code, so that those bound before hand out holdfast's
+# as well. The classes in multiprocessing.queues stay: other packages build on them.
 
 
 def _queue(self: Any, maxsize: int = 0) -> Any:  # noqa: ANN401 - a context and a queue
@@ -149,7 +149,14 @@ def _pipe(self: Any, duplex: bool = True) -> Any:  # noqa: ANN401, ARG001 - as a
     return Pipe(duplex)
 
 
-_CHANNELS: dict[Any, Any] = {
+def _set_start_method(self: Any, method: str | None, force: bool = False) -> None:  # noqa: ANN401 - as above
+    from holdfast.guard import set_start_method  # noqa: PLC0415 - as above
+
+    set_start_method(self, method, force)
+
+
+_METHODS: dict[Any, Any] = {
+    _context.DefaultContext.set_start_method: _set_start_method,
     _context.BaseContext.Queue: _queue,
     _context.BaseContext.JoinableQueue: _joinable_queue,
     _context.BaseContext.SimpleQueue: _simple_queue,

@@ -13,7 +13,7 @@ from contextlib import suppress
 from multiprocessing import popen_fork
 from typing import TYPE_CHECKING, Any
 
-from holdfast import family, lifeline
+from holdfast import family, guard, lifeline
 from holdfast.boarding import launch
 from holdfast.outcome import Account, Outcome
 
@@ -46,6 +46,8 @@ class Reporting(popen_fork.Popen):
     _account: Account | None = None
 
     def __init__(self, process_obj: BaseProcess) -> None:
+        if self.method != "fork":  # as the subclasses have it
+            guard.check()
         family.token()
         _found_arena()
         if getattr(process_obj, "_keeps_outcome", False):

@@ -53,8 +53,8 @@ def at_random_moments(workplace: Path, method: str, number: signal.Signals) -> I
 def test_parent_killed_at_any_moment_no_worker_remains(method: str, number: signal.Signals, tmp_path: Path) -> None:
     """Row 18, for pools and executors at work."""
     for moment, program in at_random_moments(tmp_path, method, number):
-        program.finish()
-        assert program.process.returncode == -number
+        told = program.finish()
+        assert program.process.returncode == -number, (moment, told)
         assert eventually(lambda program=program: not program.members(), watchdog=GONE), moment
 
 

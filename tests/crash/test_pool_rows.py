@@ -57,6 +57,47 @@ def test_executor_worker_dies_nineteen_of_twenty_results_arrive(run, mode: str) 
         run("executor_crash.py")
 
 
+def test_executor_workers_recycled_all_tasks_are_done(run, mode: str) -> None:
+    """Row 25; `ProcessExecutor` with 1,000 tasks by fork stands in test_pools."""
+    if mode == "run":
+        run("executor_recycles.py", "50")
+
+
+def test_imap_runs_a_bounded_number_of_tasks_ahead(run) -> None:
+    """Row 29."""
+    run("pool_lookahead.py")
+
+
+def test_pool_left_with_tasks_under_way_warns_executor_finishes_them(run) -> None:
+    """Row 30."""
+    run("pool_thrown_away.py")
+
+
+@pytest.mark.parametrize("what", ["pool", "set", "executor", "process"])
+def test_program_without_main_guard_ends_with_one_line_that_names_the_fix(
+    mode: str, method: str, what: str, tmp_path: Path
+) -> None:
+    """Row 32; with fork there is nothing to guard."""
+    if mode == "import" and what == "executor":
+        return
+    with running([*command("no_guard.py", mode, tmp_path), method, what]) as program:
+        out, err = program.finish()
+    if method == "fork":
+        assert out in ("exit code 0", "1", "[1, 2]")
+        return
+    lines = [line for line in err.splitlines() if "HF509" in line]
+    assert len(lines) == 1, err
+    assert "no_guard.py" in lines[0]
+    assert 'if __name__ == "__main__":' in lines[0]
+    assert "bootstrapping phase" not in err
+    if what == "process":
+        assert out == "exit code 1"
+        assert err.splitlines() == lines
+    else:  # the traceback of the parent's own call, and nothing else
+        assert err.count("Traceback") == 1, err
+        assert err.splitlines()[-1] == lines[0]
+
+
 def interrupted(argv: list[str]) -> None:
     """Start a program, send SIGINT to its group when it is busy, as a terminal does, and look at how it ends."""
     with running(argv) as program:

@@ -52,6 +52,7 @@ BASES = {
     "ForkWithThreadsWarning": ("HF506", RuntimeWarning),
     "UnsupportedPlatform": ("HF507", ImportError),
     "BadCommand": ("HF508", ValueError),
+    "MainGuardMissing": ("HF509", RuntimeError),
     "LinesLostWarning": ("HF801", RuntimeWarning),
     "RotationFailedWarning": ("HF802", RuntimeWarning),
     "LogHomeGoneWarning": ("HF803", RuntimeWarning),

@@ -24,7 +24,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from holdfast import _core
+from holdfast import _core, guard
 from holdfast.crew import cargo, deaths, ledger, worker
 from holdfast.crew.endings import (
     Doom,
@@ -509,7 +509,8 @@ class Crew:
             return
         if batch == worker.INIT_FAILED:
             if self.broken is None:
-                self._break(rebuilt(worker.Failure(*values[0])), calls)
+                error = rebuilt(worker.Failure(*values[0]))
+                self._break(error if self._on_failed_start is None else self._on_failed_start(error), calls)
             return
         found = self.plan.current(number, batch)
         if found is None:
@@ -593,6 +594,8 @@ class Crew:
                 self._deliver(batch, batch.done, marks[after.skip :], fresh, calls, death.pid)
             for position in after.lost:
                 self._lose(batch, position, death, doomed, calls, sending=after.sending)
+        elif not hand.ready and death.exitcode == guard.EXIT and self.broken is None:
+            self._break(guard.missing(), calls)
         elif not hand.ready and death.exitcode != 0:
             self._false_starts += 1 / _KILLED_STARTS if death.signal == "SIGKILL" else 1 / _FALSE_STARTS
             if self._false_starts >= 1 and self.broken is None:
@@ -759,8 +762,7 @@ class Crew:
 
     def _break(self, error: BaseException, calls: Calls) -> None:
         """No worker can be started: fail everything, now and from now on."""
-        self.broken = self._on_failed_start(error) if self._on_failed_start is not None else error
-        broken = self.broken
+        self.broken = broken = error
         self._fail_all(lambda: broken, calls)
         self._sort_inbox(calls)
         self.staff.signal_all(signal.SIGTERM)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
-from holdfast import ownership
+from holdfast import guard, ownership
 from holdfast.boarding import launch
 from holdfast.crew import deaths, ledger, seat, timesheet, worker
 from holdfast.crew.deaths import Death
@@ -92,6 +92,8 @@ class Staff:
         method = context.get_start_method()
         self._ours = _default_context.get_context(method if method in _METHODS else None)  # a context may be a stand-in
         self._forks = self._ours.get_start_method() == "fork"
+        if not self._forks:
+            guard.check()
         self.results = self._ours.SimpleQueue()
         self.members: dict[int, _Member] = {}
         self._workers, self._outfit, self._started = workers, outfit, started
