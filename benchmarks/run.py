@@ -1,7 +1,9 @@
 """The benchmarks: every scenario, every rival, medians of rounds that take turns, as ratios in one table.
 
     python benchmarks/run.py                   all scenarios, 7 rounds
-    python benchmarks/run.py --rounds 3 lock   those whose name contains "lock"
+    python benchmarks/run.py --rounds 3 lock   those whose name contains "lock"; "pool:" for pools
+
+Rivals that are not installed are left out; ``pip install '.[bench]'`` has the ones of pools.
 
 Each round runs every scenario once in a fresh process, so that no rival profits from one lucky memory layout. Aims and
 verdicts are information: the exit code is 0 whatever they say. Machines differ; ratios of one run can be compared,
@@ -25,6 +27,7 @@ import scenarios_one as one
 import scenarios_two as two
 from aims import Aim, Scenario
 from rivals import OURS, STANDARD
+from tables_pool import POOLS
 from tables_queue import QUEUES
 
 if TYPE_CHECKING:
@@ -98,6 +101,7 @@ SCENARIOS: dict[str, Scenario] = {
         one.import_time, "us", "import multiprocessing", (Aim("import holdfast", "import multiprocessing", "<=", 1.2),)
     ),
     **QUEUES,
+    **POOLS,
 }
 
 
@@ -153,7 +157,8 @@ def table(figures: dict[str, dict[str, list[float]]]) -> None:
 def verdict(aim: Aim, medians: dict[str, float]) -> str:
     """Return an aim in words, with what was measured."""
     found = aim.met(medians)
-    of = f" of {aim.versus}" if aim.versus is not None else ""
+    versus = aim.named(medians)
+    of = f" of {versus}" if versus is not None else ""
     if found is None:
         return f"{aim.sign} {aim.bound}{of}: not measured"
     return f"{aim.sign} {aim.bound}{of}: {found[0]:.2f}, {'met' if found[1] else 'MISSED'}"

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ForkServerPopen", "SpawnPopen"]
 
+# What children are likely to need if the key is loaded here when the server starts.
+_USEFUL = {
+    "holdfast._core": ("holdfast._core",),
+    "holdfast.crew.worker": ("holdfast.crew.worker", "holdfast._pickling"),
+}
+
 
 def _installed() -> bool:
     module = sys.modules.get("holdfast.install")
@@ -44,8 +50,6 @@ class ForkServerPopen(Reporting, popen_forkserver.Popen):
         server: Any = forkserver._forkserver  # noqa: SLF001 - the list has no public reader
         modules = server._preload_modules  # noqa: SLF001
         if not isinstance(modules, _Preload):
-            wanted = ["holdfast.context"]
-            if "holdfast._core" in sys.modules:
-                wanted.append("holdfast._core")
-            server._preload_modules = _Preload([*modules, *wanted])  # noqa: SLF001
+            useful = [name for key, names in _USEFUL.items() if key in sys.modules for name in names]
+            server._preload_modules = _Preload([*modules, "holdfast.context", *useful])  # noqa: SLF001
         super()._launch(Passenger(process_obj, installed=_installed()))  # type: ignore[misc]

@@ -9,6 +9,7 @@ from multiprocessing import sharedctypes as _std
 from multiprocessing.reduction import ForkingPickler
 
 from holdfast import _core
+from holdfast._block import Block
 from holdfast.synchronize import _KIND, RLock, _checked, _rebuild, _Shared
 
 TYPE_CHECKING = False
@@ -27,16 +28,6 @@ _NATIVE = "?bBhHiIlLqQfd"
 _UNIT = 2  # bytes of an instruction
 _LAST_INPLACE_BACK = 10
 _FIRST_INPLACE_OPERATOR = 13
-
-
-class Block(_core.Bytes):
-    """Shared bytes behind a ctypes object."""
-
-    __slots__ = ("__weakref__",)
-
-    def __reduce__(self) -> "tuple[Any, ...]":
-        """Travels as a handle."""
-        return _rebuild, (type(self), *self._handle())
 
 
 def _to_type(typecode_or_type: "Any") -> "Any":

@@ -370,3 +370,16 @@ def test_fork_refused_by_the_system_says_so():
         assert len(os.listdir("/proc/self/fd")) <= before, "descriptors are left"
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
+
+
+SERVER_OF_A_POOL = """
+import holdfast, os, sys
+with holdfast.get_context("forkserver").Pool(1) as pool:
+    server = pool.apply(os.getppid)
+sys.stdout.write(open(f"/proc/{server}/cmdline").read())
+"""
+
+
+def test_forkserver_started_for_a_pool_loads_what_workers_need():
+    done = subprocess.run([sys.executable, "-c", SERVER_OF_A_POOL], capture_output=True, text=True, check=False)
+    assert "holdfast.crew.worker" in done.stdout, done.stderr

@@ -18,12 +18,10 @@ after the kernel has told it that the worker has ended, or finds the same words 
 from __future__ import annotations
 
 import marshal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from holdfast import _core
-
-if TYPE_CHECKING:
-    from holdfast.context import BaseContext
+from holdfast._block import Block
 
 __all__ = [
     "BASE",
@@ -70,33 +68,27 @@ def claimed(words: Any) -> int:  # noqa: ANN401 - a ledger's words
 class Ledger:
     """One worker's ledger; pickles as a reference to the same shared memory.
 
-    Args:
-        context: where shared memory comes from.
-
     Raises:
         ArenaFull: no space for shared memory.
     """
 
-    def __init__(self, context: BaseContext) -> None:
-        # The standard library's module first: where holdfast is installed, loading that one loads ours.
-        import multiprocessing.sharedctypes  # noqa: F401, PLC0415 - see above
+    def __init__(self) -> None:
+        self._open(Block._new(8 * (_WORDS + NOTES) + NOTES + _BYTES, None))  # noqa: SLF001 - of this package
 
-        self._open(context.RawArray("q", _WORDS + NOTES + (NOTES + _BYTES) // 8))
-
-    def _open(self, raw: Any) -> None:  # noqa: ANN401 - a ctypes array
-        self._raw = raw
-        whole = self.whole = memoryview(raw).cast("B")
+    def _open(self, block: Any) -> None:  # noqa: ANN401 - a Block: its buffer is unknown to types before Python 3.12
+        self._block = block
+        whole = self.whole = memoryview(block).cast("B")
         self.words = whole[: _WORDS * 8].cast("q")
         numbers = whole[_WORDS * 8 : (_WORDS + NOTES) * 8]
         self.ints, self.floats = numbers.cast("q"), numbers.cast("d")
         rest = whole[(_WORDS + NOTES) * 8 :]
         self.kinds, self._bytes = rest[:NOTES], rest[NOTES:]
 
-    def __getstate__(self) -> Any:  # noqa: ANN401 - a ctypes array
-        return self._raw
+    def __getstate__(self) -> Any:  # noqa: ANN401 - as above
+        return self._block
 
-    def __setstate__(self, raw: Any) -> None:  # noqa: ANN401 - as above
-        self._open(raw)
+    def __setstate__(self, block: Block) -> None:
+        self._open(block)
 
     # the worker's side
 

@@ -39,7 +39,7 @@ class _Kit:
 
     def __init__(self, context: Any) -> None:  # noqa: ANN401 - ours
         self.tasks = context.SimpleQueue()
-        self.ledger = Ledger(context)
+        self.ledger = Ledger()
         self.stacks = os.memfd_create("holdfast-stacks")
 
     def close(self) -> None:
