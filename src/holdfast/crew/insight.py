@@ -55,7 +55,7 @@ class SeatTimes(NamedTuple):
         starting: until they were ready, with the initializer.
         waiting: for tasks.
         working: on tasks; with unpickling their arguments and pickling their results.
-        sending: results.
+        sending: results; for threads: in callbacks.
     """
 
     seat: int | None

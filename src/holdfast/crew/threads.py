@@ -256,7 +256,7 @@ class ThreadCrew:
             except BaseException as error:  # noqa: BLE001 - it is the user's, and nobody may wait for ever
                 self._break(error)
                 return
-        take, enter, insight = self._queue.get, hand.sheet.enter, self.insight
+        take, enter = self._queue.get, hand.sheet.enter
         enter(timesheet.WAITING)
         while (message := take()) is not None:
             enter(timesheet.WORKING)
@@ -266,11 +266,8 @@ class ThreadCrew:
                 self._run(hand, *message)
             else:
                 self._run_one(hand, message[0], message[1], message[2][0])
-            spent = enter(timesheet.WAITING)
-            if spent > insight.floor and type(message) is tuple and len(message[2]) == 1:
-                with self._settling:
-                    shielded(partial(insight.note, Batch(0, *message), 0, spent))
             message = None  # while it waits for the next one, it keeps nothing alive
+            enter(timesheet.WAITING)
         enter(timesheet.ENDED)
 
     def _break(self, error: BaseException) -> None:
@@ -312,6 +309,7 @@ class ThreadCrew:
                     break
                 failures[len(results)] = StopIteration()  # raised by a task, and taken for the end by extend()
             results.append(None)
+        hand.sheet.enter(timesheet.SENDING)
         hand.busy = False
         hand.done += len(results) - len(failures)
         hand.failed += len(failures)
@@ -336,6 +334,10 @@ class ThreadCrew:
         else:
             hand.done += 1
         hand.busy = False
+        spent = hand.sheet.enter(timesheet.SENDING)
+        if spent > self.insight.floor:
+            with self._settling:
+                shielded(partial(self.insight.note, Batch(0, job, start, [value]), 0, spent))
         self._settle(job, start, [result], failures)
 
     def _settle(self, job: Any, start: int, results: list[Any], failures: dict[int, BaseException]) -> None:  # noqa: ANN401
