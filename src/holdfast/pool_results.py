@@ -205,6 +205,9 @@ class Stream(Job):
     def deliver(self, start: int, marks: bytes | None, values: list[Any]) -> None:
         """Take results in."""
         if marks is None:
+            if self._ordered:
+                self._add_plain(start, values)
+                return
             found = [(index, True, value) for index, value in enumerate(values, start)]
         else:
             found = [(i, not mark, self.error_of(v) if mark else v) for i, mark, v in opened(start, marks, values)]
@@ -219,6 +222,18 @@ class Stream(Job):
         with self._condition:
             self.failure = error
             self._condition.notify_all()
+
+    def _add_plain(self, start: int, values: list[Any]) -> None:
+        """Take in results that are all well; most are, so this is the fast way."""
+        with self._condition:
+            self.done += len(values)
+            if self.dropped:
+                return
+            ready = self._ready
+            for index, value in enumerate(values, start):
+                ready[index] = True, value
+            if start == self.used:  # else they are not the next ones, and nobody waits for them
+                self._condition.notify_all()
 
     def _add(self, found: list[tuple[int, bool, Any]]) -> None:
         with self._condition:

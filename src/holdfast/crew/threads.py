@@ -199,11 +199,20 @@ class ThreadCrew:
 
     def _cut(self, job: Job) -> None:
         """Put what may be given of a job into the queue."""
-        while job.waiting and job.credit != 0:
-            start = job.given
-            values = job.cut(self.workers)
-            self._accepted += len(values)
-            self._queue.put((job, start, values))
+        start, put = job.given, self._queue.put
+        if job.chunk > 0:  # in one go
+            count = len(job.waiting)
+            if job.credit is not None:
+                count = min(count, job.credit)
+                job.credit -= count
+            values = job.waiting.take(count)
+            job.given += count
+            for at in range(0, count, job.chunk):
+                put((job, start + at, values[at : at + job.chunk]))
+        else:
+            while job.waiting:
+                put((job, job.given, job.cut(self.workers)))
+        self._accepted += job.given - start
         if job.ended and not job.waiting:
             self._jobs.discard(job)
         else:
