@@ -39,7 +39,7 @@ _NO_FAILURES: dict[int, BaseException] = {}
 class _Hand:
     """A thread, and the chunk that it works on."""
 
-    __slots__ = ("busy", "done", "failed", "job", "left", "number", "sheet", "thread", "values", "words")
+    __slots__ = ("busy", "done", "enter", "failed", "job", "left", "number", "thread", "values", "words")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -50,7 +50,7 @@ class _Hand:
         self.left: Iterator[Any] = iter(())  # over the values; has those that have not begun
         self.words = [0] * timesheet.WORDS
         timesheet.begin(self.words)
-        self.sheet = timesheet.Timesheet(self.words)
+        self.enter = timesheet.keep(self.words)
         self.thread: threading.Thread
 
 
@@ -263,7 +263,7 @@ class ThreadCrew:
             except BaseException as error:  # noqa: BLE001 - it is the user's, and nobody may wait for ever
                 self._break(error)
                 return
-        take, enter = self._queue.get, hand.sheet.enter
+        take, enter = self._queue.get, hand.enter
         enter(timesheet.WAITING)
         while (message := take()) is not None:
             enter(timesheet.WORKING)
@@ -316,7 +316,7 @@ class ThreadCrew:
                     break
                 failures[len(results)] = StopIteration()  # raised by a task, and taken for the end by extend()
             results.append(None)
-        hand.sheet.enter(timesheet.SENDING)
+        hand.enter(timesheet.SENDING)
         hand.busy = False
         hand.done += len(results) - len(failures)
         hand.failed += len(failures)
@@ -341,10 +341,10 @@ class ThreadCrew:
         else:
             hand.done += 1
         hand.busy = False
-        spent = hand.sheet.enter(timesheet.SENDING)
-        if spent > self.insight.floor:
+        seconds = hand.enter(timesheet.SENDING) / 1e9
+        if seconds > self.insight.floor:
             with self._settling:
-                _shielded(partial(self.insight.note, Batch(0, job, start, [value]), 0, spent))
+                _shielded(partial(self.insight.note, Batch(0, job, start, [value]), 0, seconds))
         self._settle(job, start, [result], failures)
 
     def _settle(self, job: Any, start: int, results: list[Any], failures: dict[int, BaseException]) -> None:  # noqa: ANN401

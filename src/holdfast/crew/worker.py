@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from holdfast.crew.ledger import Ledger
-    from holdfast.crew.timesheet import Timesheet
 
 __all__ = ["FAILED", "INIT_FAILED", "PLAIN", "READY", "SEALED", "SKIPPED", "Failure", "Post", "main"]
 
@@ -102,7 +101,7 @@ def main(post: Post) -> None:
     tasks, results, book = pickle.loads(post.belongings) if isinstance(post.belongings, bytes) else post.belongings  # noqa: S301
     with suppress(OSError):
         faulthandler.enable(post.stacks.fd)
-    sheet = timesheet.Timesheet(book.words)
+    enter = timesheet.keep(book.words)
     here = seat.take(post.seat)
     if post.initializer is not None:
         try:
@@ -111,13 +110,13 @@ def main(post: Post) -> None:
             results.put((post.number, INIT_FAILED, 0, None, [tuple(_describe(error))], 0.0))
             return
     results.put((post.number, READY, os.getpid(), None, [], 0.0))
-    sheet.enter(timesheet.WAITING)
-    worker = _Worker(post.number, tasks, results, book, sheet)
+    enter(timesheet.WAITING)
+    worker = _Worker(post.number, tasks, results, book, enter)
     del post
     try:
         worker.serve()
     finally:  # also if a task has called sys.exit
-        sheet.enter(timesheet.ENDED)
+        enter(timesheet.ENDED)
         here.leave()
 
 
@@ -128,15 +127,15 @@ def _leave_to_parent(number: int, frame: object) -> None:
 class _Worker:
     """The loop and what it needs at hand."""
 
-    def __init__(self, number: int, tasks: Any, results: Any, book: Ledger, sheet: Timesheet) -> None:  # noqa: ANN401 - queues
-        self._number, self._sheet = number, sheet
+    def __init__(self, number: int, tasks: Any, results: Any, book: Ledger, enter: Callable[[int], int]) -> None:  # noqa: ANN401 - queues
+        self._number, self._enter = number, enter
         self._tasks, self._results = tasks, results
         self._ledger = book
         self._functions: dict[bytes, Callable[..., Any]] = {}
 
     def serve(self) -> None:
         """Take batches until told to stop."""
-        take, enter = self._tasks.get, self._sheet.enter
+        take, enter = self._tasks.get, self._enter
         while True:
             message = take()
             if message is None:
@@ -169,7 +168,7 @@ class _Worker:
         if count == 1:
             self._single(batch, call, body, reference, sealed, values[0])
             return
-        out = _Outbox(self._results, self._number, batch, book, self._sheet)
+        out = _Outbox(self._results, self._number, batch, book, self._enter)
         try:
             function = self._function(body, reference)
         except Exception as error:  # noqa: BLE001 - the user's, as everything here
@@ -213,7 +212,7 @@ class _Worker:
         words = self._ledger.words
         words[ledger.LAST] = 1
         words[ledger.STATE] = ledger.SENDING
-        self._sheet.enter(timesheet.SENDING)
+        self._enter(timesheet.SENDING)
         _put(
             self._results,
             (self._number, batch, 0, bytes([mark]) if mark else None, [result], time.perf_counter() - began),
@@ -295,9 +294,9 @@ class _Worker:
 class _Outbox:
     """Results of a batch that have not been sent yet."""
 
-    def __init__(self, results: Any, worker: int, batch: int, book: Ledger, sheet: Timesheet) -> None:  # noqa: ANN401 - a queue
+    def __init__(self, results: Any, worker: int, batch: int, book: Ledger, enter: Callable[[int], int]) -> None:  # noqa: ANN401 - a queue
         self._results, self._worker, self._batch, self._book = results, worker, batch, book
-        self._sheet = sheet
+        self._enter = enter
         self._start = 0
         self._sent = time.perf_counter()
         self._look = self._stride = 1
@@ -339,7 +338,7 @@ class _Outbox:
         words = self._book.words
         words[ledger.LAST] = self._start + self.count
         words[ledger.STATE] = ledger.SENDING
-        self._sheet.enter(timesheet.SENDING)
+        self._enter(timesheet.SENDING)
         now = time.perf_counter()
         marks = bytes(self._marks) if self._marked else None
         message = (self._worker, self._batch, self._start, marks, self.values, now - self._sent)
@@ -348,7 +347,7 @@ class _Outbox:
         self._book.clean(min(self.count, ledger.NOTES))  # first: notes without a base are known already
         words[ledger.BASE] = self._start
         words[ledger.STATE] = ledger.RUNNING
-        self._sheet.enter(timesheet.WORKING)
+        self._enter(timesheet.WORKING)
         self._sent = now
         self._look = self._stride = 1
         self._clear()
