@@ -147,7 +147,7 @@ def board(
     if limits:
         from holdfast.crew import seat  # noqa: PLC0415 - only in workers
 
-        seat.set_limits(limits)
+        seat.board(limits)
     if reader is not None:
         fd = reader.detach()
         lifeline.arm(fd)

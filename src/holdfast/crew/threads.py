@@ -142,6 +142,8 @@ class ThreadCrew:
 
     def close(self) -> None:
         """Take no more jobs; the threads end when all is done."""
+        if os.getpid() != self.pid:
+            return
         with self.lock:
             if self.state == OPEN:
                 self.state = CLOSED
