@@ -158,7 +158,7 @@ def board(
     if limits:
         from holdfast.crew import seat  # noqa: PLC0415 - only in workers
 
-        seat.set_limits(limits)
+        seat.board(limits)
     if leaves_interrupts:
         signal.signal(signal.SIGINT, leave_to_parent)
     elif signal.getsignal(signal.SIGINT) is _note_interrupt:

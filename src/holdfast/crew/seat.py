@@ -30,6 +30,7 @@ __all__ = [
     "Seat",
     "Worker",
     "assigned",
+    "board",
     "current_worker",
     "fitted",
     "prepare",
@@ -45,6 +46,7 @@ _FILES = (b"openblas", b"mkl_rt", b"blis", b"libgomp", b"libomp", b"libiomp")  #
 
 _limits: dict[str, str] = {}  # variables that were set by a pool, not by the user
 _current: Worker | None = None
+_in_time = False  # variables were set before any library was there to miss them
 
 
 class Outfit(NamedTuple):
@@ -130,6 +132,13 @@ def variables(threads: int | None) -> dict[str, str]:
     return {name: str(threads) for name in _VARIABLES if os.environ.get(name) == _limits.get(name)}
 
 
+def board(limits: dict[str, str]) -> None:
+    """Set those variables in a worker that was not forked from its parent, before its main module is imported."""
+    global _in_time  # noqa: PLW0603 - there is one in a process
+    _in_time = not _has_threaded_libraries()
+    set_limits(limits)
+
+
 def set_limits(limits: dict[str, str]) -> None:
     """Set those variables, in a worker."""
     if "numba" in sys.modules:  # it refuses a change
@@ -177,7 +186,7 @@ def take(seat: Seat) -> Worker:
     if seat.threads is not None:
         set_limits(seat.limits)
         cpu.set_share(seat.threads)
-        if set(_LIBRARIES) <= seat.limits.keys():
+        if not _in_time and set(_LIBRARIES) <= seat.limits.keys():
             _limit_loaded(seat.threads)
     _current = Worker(seat)
     return _current
@@ -254,8 +263,8 @@ def current_worker() -> Worker | None:
 
 def _leave_behind() -> None:
     """A child of a worker is none."""
-    global _current  # noqa: PLW0603 - as above
-    _current = None
+    global _current, _in_time
+    _current, _in_time = None, False
 
 
 os.register_at_fork(after_in_child=_leave_behind)

@@ -40,7 +40,7 @@ _NO_FAILURES: dict[int, BaseException] = {}
 class _Hand:
     """A thread, and the chunk that it works on."""
 
-    __slots__ = ("busy", "done", "failed", "job", "left", "number", "sheet", "thread", "values", "words")
+    __slots__ = ("busy", "done", "enter", "failed", "job", "left", "number", "thread", "values", "words")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -51,7 +51,7 @@ class _Hand:
         self.left: Iterator[Any] = iter(())  # over the values; has those that have not begun
         self.words = [0] * timesheet.WORDS
         timesheet.begin(self.words)
-        self.sheet = timesheet.Timesheet(self.words)
+        self.enter = timesheet.keep(self.words)
         self.thread: threading.Thread
 
 
@@ -144,6 +144,8 @@ class ThreadCrew:
 
     def close(self) -> None:
         """Take no more jobs; the threads end when all is done."""
+        if os.getpid() != self.pid:
+            return
         with self.lock:
             if self.state == OPEN:
                 self.state = CLOSED
@@ -201,11 +203,20 @@ class ThreadCrew:
 
     def _cut(self, job: Job) -> None:
         """Put what may be given of a job into the queue."""
-        while job.waiting and job.credit != 0:
-            start = job.given
-            values = job.cut(self.workers)
-            self._accepted += len(values)
-            self._queue.put((job, start, values))
+        start, put = job.given, self._queue.put
+        if job.chunk > 0:  # in one go
+            count = len(job.waiting)
+            if job.credit is not None:
+                count = min(count, job.credit)
+                job.credit -= count
+            values = job.waiting.take(count)
+            job.given += count
+            for at in range(0, count, job.chunk):
+                put((job, start + at, values[at : at + job.chunk]))
+        else:
+            while job.waiting:
+                put((job, job.given, job.cut(self.workers)))
+        self._accepted += job.given - start
         if job.ended and not job.waiting:
             self._jobs.discard(job)
         else:
@@ -256,7 +267,7 @@ class ThreadCrew:
             except BaseException as error:  # noqa: BLE001 - it is the user's, and nobody may wait for ever
                 self._break(error)
                 return
-        take, enter = self._queue.get, hand.sheet.enter
+        take, enter = self._queue.get, hand.enter
         enter(timesheet.WAITING)
         while (message := take()) is not None:
             enter(timesheet.WORKING)
@@ -309,7 +320,7 @@ class ThreadCrew:
                     break
                 failures[len(results)] = StopIteration()  # raised by a task, and taken for the end by extend()
             results.append(None)
-        hand.sheet.enter(timesheet.SENDING)
+        hand.enter(timesheet.SENDING)
         hand.busy = False
         hand.done += len(results) - len(failures)
         hand.failed += len(failures)
@@ -334,10 +345,10 @@ class ThreadCrew:
         else:
             hand.done += 1
         hand.busy = False
-        spent = hand.sheet.enter(timesheet.SENDING)
-        if spent > self.insight.floor:
+        seconds = hand.enter(timesheet.SENDING) / 1e9
+        if seconds > self.insight.floor:
             with self._settling:
-                shielded(partial(self.insight.note, Batch(0, job, start, [value]), 0, spent))
+                shielded(partial(self.insight.note, Batch(0, job, start, [value]), 0, seconds))
         self._settle(job, start, [result], failures)
 
     def _settle(self, job: Any, start: int, results: list[Any], failures: dict[int, BaseException]) -> None:  # noqa: ANN401

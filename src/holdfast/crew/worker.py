@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from holdfast.crew.ledger import Ledger
-    from holdfast.crew.timesheet import Timesheet
 
 __all__ = ["FAILED", "INIT_FAILED", "PLAIN", "READY", "SEALED", "SKIPPED", "STAMPED", "Failure", "Post", "main"]
 
@@ -109,7 +108,7 @@ def main(post: Post) -> None:
     book.words[ledger.STATE] = ledger.IDLE
     with suppress(OSError):
         faulthandler.enable(post.stacks.fd)
-    sheet = timesheet.Timesheet(book.words)
+    enter = timesheet.keep(book.words)
     here = seat.take(post.seat)
     if post.initializer is not None:
         try:
@@ -118,13 +117,13 @@ def main(post: Post) -> None:
             results.put((post.number, INIT_FAILED, 0, None, [tuple(_describe(error))], 0.0, 0.0, 0))
             return
     results.put((post.number, READY, os.getpid(), None, [], 0.0, 0.0, 0))
-    sheet.enter(timesheet.WAITING)
-    worker = _Worker(post.number, tasks, results, book, sheet, exits=post.exits)
+    enter(timesheet.WAITING)
+    worker = _Worker(post.number, tasks, results, book, enter, exits=post.exits)
     del post
     try:
         worker.serve()
     finally:  # also if a task has called sys.exit
-        sheet.enter(timesheet.ENDED)
+        enter(timesheet.ENDED)
         here.leave()
 
 
@@ -141,19 +140,19 @@ class _Worker:
         tasks: Any,  # noqa: ANN401 - a queue
         results: Any,  # noqa: ANN401 - a queue
         book: Ledger,
-        sheet: Timesheet,
+        enter: Callable[[int], int],
         *,
         exits: bool,
     ) -> None:
         self._leaves: type[SystemExit] = SystemExit if exits else _Leaving
-        self._number, self._sheet = number, sheet
+        self._number, self._enter = number, enter
         self._tasks, self._results = tasks, results
         self._ledger = book
         self._functions: dict[bytes, Callable[..., Any]] = {}
 
     def serve(self) -> None:
         """Take batches until told to stop."""
-        take, enter = self._tasks.get, self._sheet.enter
+        take, enter = self._tasks.get, self._enter
         while True:
             message = take()
             if message is None:
@@ -188,7 +187,7 @@ class _Worker:
         if count == 1 and book.claim() == 0:
             self._single(batch, call & _CALLS, body, reference, sealed, values[0])
             return
-        out = _Outbox(self._results, self._number, batch, book, self._sheet)
+        out = _Outbox(self._results, self._number, batch, book, self._enter)
         try:
             function = self._function(body, reference)
         except Exception as error:  # noqa: BLE001 - the user's, as everything here
@@ -231,7 +230,7 @@ class _Worker:
         words = self._ledger.words
         words[ledger.LAST] = 1
         words[ledger.STATE] = ledger.SENDING
-        self._sheet.enter(timesheet.SENDING)
+        self._enter(timesheet.SENDING)
         spent = time.perf_counter() - began
         marks = bytes([mark]) if mark else None
         _put(self._results, (self._number, batch, 0, marks, [result], spent, spent, 0))
@@ -317,9 +316,9 @@ class _Outbox:
 
     patience = _PATIENCE
 
-    def __init__(self, results: Any, worker: int, batch: int, book: Ledger, sheet: Timesheet) -> None:  # noqa: ANN401 - a queue
+    def __init__(self, results: Any, worker: int, batch: int, book: Ledger, enter: Callable[[int], int]) -> None:  # noqa: ANN401 - a queue
         self._results, self._worker, self._batch, self._book = results, worker, batch, book
-        self._sheet = sheet
+        self._enter = enter
         self._start = 0
         self._sent = time.perf_counter()
         self._clear()
@@ -361,7 +360,7 @@ class _Outbox:
         words[ledger.LAST] = self._start + self.count
         words[ledger.STATE] = ledger.SENDING
         self.time(*self._book.slowest())
-        self._sheet.enter(timesheet.SENDING)
+        self._enter(timesheet.SENDING)
         now = time.perf_counter()
         marks = bytes(self._marks) if self._marked else None
         at = self._at - self._start
@@ -373,7 +372,7 @@ class _Outbox:
         self._book.clean(min(self.count, ledger.NOTES))  # first: notes without a base are known already
         words[ledger.BASE] = self._start
         words[ledger.STATE] = ledger.RUNNING
-        self._sheet.enter(timesheet.WORKING)
+        self._enter(timesheet.WORKING)
         self._sent = now
         self._clear()
 
