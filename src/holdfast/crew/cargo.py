@@ -40,6 +40,9 @@ class Sealed:
         self.body = body
         self.buffers = buffers
 
+    def __len__(self) -> int:
+        return len(self.body) + sum(memoryview(buffer).nbytes for buffer in self.buffers)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Sealed, (self.body, *self.buffers)
 
@@ -129,20 +132,30 @@ def open_sealed(sealed: bytes | Sealed) -> Any:  # noqa: ANN401 - what was seale
     return pickle.loads(sealed.body, buffers=sealed.buffers)  # noqa: S301 - as above
 
 
-def seal_all(values: Sequence[Any]) -> tuple[list[Any], list[tuple[int, BaseException]]]:
+def seal_all(values: Sequence[Any], most: int | None = None) -> tuple[list[Any], list[tuple[int, BaseException]]]:
     """Seal each value.
+
+    Args:
+        values: what to seal.
+        most: bytes after which no further value is sealed.
 
     Returns:
         The sealed ones, None where that failed; and the failures, with their positions.
     """
     sealed: list[Any] = []
     failures: list[tuple[int, BaseException]] = []
+    left = sys.maxsize if most is None else most
     for index, value in enumerate(values):
         try:
-            sealed.append(seal(value))
+            one = seal(value)
         except BaseException as error:  # noqa: BLE001 - a user's __reduce__ may raise or exit
             sealed.append(None)
             failures.append((index, error))
+            continue
+        sealed.append(one)
+        left -= len(one)
+        if left <= 0:
+            break
     return sealed, failures
 
 

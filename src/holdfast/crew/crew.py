@@ -726,7 +726,9 @@ class Crew:
 
     def _sealed(self, hand: Hand, batch: Batch, calls: Calls) -> list[Any]:
         """The arguments of a batch, sealed; what cannot be pickled fails, and the rest becomes several batches."""
-        sealed, failures = cargo.seal_all(batch.values)
+        sealed, failures = cargo.seal_all(batch.values, self.plan.most_bytes(batch.job))
+        if len(sealed) < batch.count:
+            self.plan.shorten(batch, len(sealed))
         if not failures:
             return sealed
         self.plan.withdrawn(hand, batch)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Aftermath", "Batch", "Bundle", "Hand", "Job", "Plan", "Trade"]
 
+# Bytes of arguments in a batch whose size is ours to choose: shared memory that was used a moment ago is still mapped
+# and in the processor's cache; for much more of it pages must be found, which takes longer than to copy the data.
+_HEAVY = 1 << 20
 _AHEAD = 0.008  # seconds of work that a hand has waiting, at most
 _DEEPEST = 64  # batches
 _WORTHWHILE = 0.002  # seconds of work in a batch whose size is ours to choose
@@ -476,6 +479,15 @@ class Plan:
             hand.batches.remove(batch)
             hand.given -= 1
         self.again.extendleft(reversed(back))
+
+    def most_bytes(self, job: Job) -> int | None:
+        """How many bytes of arguments a batch of a job should have; None if its size is not ours to choose."""
+        return None if job.fixed or self._most is not None else _HEAVY
+
+    def shorten(self, batch: Batch, count: int) -> None:
+        """Leave a batch its first tasks, before it is sent; the others are given next."""
+        self.again.appendleft(self.piece(batch.job, batch.start + count, batch.values[count:]))
+        batch.values, batch.count = batch.values[:count], count
 
     def withdrawn(self, hand: Hand, batch: Batch) -> None:
         """Forget a batch that could not be given."""
