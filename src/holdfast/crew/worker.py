@@ -105,7 +105,9 @@ def main(post: Post) -> None:
     if post.initializer is not None:
         try:
             post.initializer(*post.initargs)
-        except Exception as error:  # noqa: BLE001 - it is the user's
+        except SystemExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is the user's
             results.put((post.number, INIT_FAILED, 0, None, [tuple(_describe(error))], 0.0))
             return
     results.put((post.number, READY, os.getpid(), None, [], 0.0))
