@@ -1,8 +1,9 @@
-"""Kill storm over a pool: 20,000 tasks, a random worker killed every 50 ms.
+"""Kill storm over pools and executors: 20,000 tasks, a random worker killed every 50 ms.
 
-    python ci/pool_storm.py [TASKS] [START_METHOD] [CHUNK]
+    python ci/pool_storm.py [TASKS] [START_METHOD] [FRONT] [CHUNK]
 
-Every task must have a result or a ``WorkerDied``, and none may run twice. Exit code: 0 all well, 1 not.
+Every task must have a result or a ``WorkerDied`` that names it, and none may run twice: each counts its runs in shared
+memory. Of a ``map``, which has one error for all its tasks, the count alone tells. Exit code: 0 all well, 1 not.
 """
 
 from __future__ import annotations
@@ -14,13 +15,22 @@ import sys
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 import holdfast
 from holdfast.errors import WorkerDied
+from holdfast.futures import ProcessExecutor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 PERIOD = 0.05  # seconds between two kills
+WORKERS = 4
+PIECE = 500  # tasks of one map()
+FRONTS = {"imap": (1, 50), "imap_unordered": (1, 50), "map": (1, 25), "submit": (1,)}  # and chunks
+
+Outcome = tuple[int, bool]  # a task's number, and whether it has a result
 
 
 def task(argument: tuple[Any, int, float]) -> int:
@@ -33,38 +43,88 @@ def task(argument: tuple[Any, int, float]) -> int:
     return index
 
 
-def kill_now_and_then(pool: Any, over: threading.Event, kills: Counter[str]) -> None:
-    """Kill a random worker every period until it is over."""
-    while not over.wait(PERIOD):
-        with suppress(IndexError, OSError, AttributeError):
-            os.kill(random.choice(pool._pool).pid, signal.SIGKILL)  # noqa: SLF001 - the victims
-            kills["killed"] += 1
+@contextmanager
+def killing(pids: Callable[[], list[int | None]]) -> Iterator[Counter[str]]:
+    """Kill a random worker every period; yields the count."""
+    over, kills = threading.Event(), Counter[str]()
 
+    def kill() -> None:
+        while not over.wait(PERIOD):
+            with suppress(IndexError, OSError):
+                os.kill(random.choice([pid for pid in pids() if pid is not None]), signal.SIGKILL)
+                kills["killed"] += 1
 
-def storm(tasks: int, method: str, chunk: int) -> int:
-    """Run the storm; return how many tasks are neither done nor known to be lost, or ran twice."""
-    context = holdfast.get_context(method)
-    runs = context.RawArray("b", tasks)
-    over, kills, wrong = threading.Event(), Counter[str](), 0
-    outcomes: Counter[str] = Counter()
-    with context.Pool(4) as pool:
-        killer = threading.Thread(target=kill_now_and_then, args=(pool, over, kills))
-        killer.start()
-        results = pool.imap(task, ((runs, index, random.random() / 2000) for index in range(tasks)), chunk)
-        for index in range(tasks):
-            try:
-                found = next(results)
-            except WorkerDied as error:
-                outcomes["died"] += 1
-                wrong += error.task != index
-            else:
-                outcomes["done"] += 1
-                wrong += found != index or runs[index] != 1
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        yield kills
+    finally:
         over.set()
         killer.join()
+
+
+def outcome_of(get: Callable[[], int], index: int | None) -> Outcome:
+    """Get a result; `index` is its task's number, if that is known beforehand."""
+    try:
+        found = get()
+    except WorkerDied as error:
+        found = error.task if error.task is not None else -1
+        return (found if index is None or index == found else -1), False
+    return (found if index is None or index == found else -1), True
+
+
+def by_iterator(results: Any, tasks: int, *, ordered: bool) -> Iterator[Outcome]:
+    """What came of each task of an iterator."""
+    for index in range(tasks):
+        yield outcome_of(results.next, index if ordered else None)
+
+
+def by_maps(pool: Any, arguments: list[Any], chunk: int) -> Iterator[Outcome]:
+    """What came of each task of several maps; of one with an error, as its tasks' counts say."""
+    starts = range(0, len(arguments), PIECE)
+    results = [pool.map_async(task, arguments[start : start + PIECE], chunk) for start in starts]
+    for start, result in zip(starts, results, strict=True):
+        piece = range(start, min(start + PIECE, len(arguments)))
+        try:
+            found = result.get()
+        except WorkerDied as error:
+            dead = error.task
+            yield from ((index, index - start != dead) for index in piece)
+        else:
+            yield from ((value if value == index else -1, True) for index, value in zip(piece, found, strict=True))
+
+
+def outcomes(front: str, context: Any, arguments: list[Any], chunk: int) -> tuple[list[Outcome], int]:
+    """Do all tasks by a front under fire; what came of each, and the number of kills."""
+    tasks = len(arguments)
+    if front == "submit":
+        with ProcessExecutor(WORKERS, context) as executor, killing(lambda: list(executor._processes)) as kills:  # noqa: SLF001 - the victims
+            futures = [executor.submit(task, argument) for argument in arguments]
+            found = [outcome_of(future.result, index) for index, future in enumerate(futures)]
+        return found, kills["killed"]
+    with context.Pool(WORKERS) as pool, killing(lambda: [each.pid for each in pool._pool]) as kills:  # noqa: SLF001 - as above
+        if front == "map":
+            found = list(by_maps(pool, arguments, chunk))
+        else:
+            results = getattr(pool, front)(task, iter(arguments), chunk)
+            found = list(by_iterator(results, tasks, ordered=front == "imap"))
+    return found, kills["killed"]
+
+
+def storm(tasks: int, method: str, front: str, chunk: int) -> int:
+    """Run a storm; return how many tasks are neither done nor known to be lost, or ran twice."""
+    context = holdfast.get_context(method)
+    runs = context.RawArray("b", tasks)
+    found, kills = outcomes(front, context, [(runs, i, random.random() / 2000) for i in range(tasks)], chunk)
+    done = {index for index, success in found if success}
+    died = {index for index, success in found if not success}
     twice = sum(1 for count in runs if count > 1)
-    print(f"{method}: {tasks} tasks in chunks of {chunk}, {kills['killed']} kills, {dict(outcomes)}, twice {twice}")
-    return wrong + twice + (outcomes["done"] + outcomes["died"] != tasks)
+    idle = sum(1 for index in done if runs[index] != 1)
+    missing = tasks - len(done | died - {-1}) + len(done & died)
+    lost = max(0, idle - kills) if front == "map" else idle  # a map tells one of its tasks that died
+    told = f"{len(done)} done, {len(died)} died, {missing} unknown, {twice} twice, {idle} done without a run"
+    print(f"{method} {front}, chunks of {chunk}: {tasks} tasks, {kills} kills: {told}", flush=True)
+    return missing + twice + lost
 
 
 def main() -> int:
@@ -72,8 +132,15 @@ def main() -> int:
     given = sys.argv[1:]
     tasks = int(given[0]) if given else 20_000
     methods = given[1:2] or ["fork", "spawn", "forkserver"]
-    chunks = [int(given[2])] if len(given) > 2 else [1, 50]
-    return 1 if sum(storm(tasks, method, chunk) for method in methods for chunk in chunks) else 0
+    fronts = {name: FRONTS[name] for name in given[2:3]} or FRONTS
+    chunks = [int(chunk) for chunk in given[3:4]]
+    bad = [
+        storm(tasks, method, front, chunk)
+        for method in methods
+        for front, usual in fronts.items()
+        for chunk in chunks or usual
+    ]
+    return 1 if sum(bad) else 0
 
 
 if __name__ == "__main__":

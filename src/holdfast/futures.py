@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast.crew import seat
 from holdfast.crew.crew import OPEN, TERMINATED, Crew
-from holdfast.crew.failures import Told, lost, rebuilt
+from holdfast.crew.failures import Told, lost, note, rebuilt
 from holdfast.crew.interrupts import held_back
 from holdfast.crew.trades import Trades
 from holdfast.errors import InitializerFailed, ResultLost, WorkerDied
@@ -86,7 +86,7 @@ def _error_of(told: Told) -> BaseException:
         return lost(told, ExecutorResultLost)
     error = rebuilt(told, _std._RemoteTraceback)  # noqa: SLF001 - shown as ever
     if told.lost:
-        error.add_note(f"[HF303] the task finished, but {told.lost}")
+        note(error, f"[HF303] the task finished, but {told.lost}")
     return error
 
 

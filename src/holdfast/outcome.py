@@ -207,7 +207,8 @@ def _of_error(content: object, about: tuple[str, ...]) -> Account:
     """The account of an exception, with the remote traceback as its cause."""
     if not isinstance(content, BaseException):
         return Account(lost=_not_rebuilt(_EXCEPTION, about, TypeError(f"got a {type(content).__name__}")))
-    content.__cause__ = RemoteTraceback(f'\n"""\n{about[2]}"""')
+    # Past the class of the exception, which may forbid that attributes are set, as a frozen dataclass does.
+    BaseException.__setattr__(content, "__cause__", RemoteTraceback(f'\n"""\n{about[2]}"""'))
     return Account(error=content)
 
 
@@ -267,4 +268,4 @@ def without_own_frames(error: BaseException, code: object) -> None:
     tb = error.__traceback__
     while tb is not None and tb.tb_frame.f_code is code:
         tb = tb.tb_next
-    error.__traceback__ = tb
+    BaseException.__setattr__(error, "__traceback__", tb)  # as in _of_error

@@ -1,4 +1,4 @@
-"""pytest's side of ``other_queues.py`` and ``other_logs.py``.
+"""pytest's side of ``other_queues.py``, ``other_logs.py`` and ``other_executors.py``.
 
 Leaves out the exceptions, runs coroutines, and writes down what happened.
 """

@@ -73,3 +73,22 @@ def test_stacks_without_the_frames_below_the_users_are_read_and_the_file_emptied
         assert deaths.read_stacks(fd) == ""
     finally:
         os.close(fd)
+
+
+@pytest.mark.parametrize(
+    "value", [b"a" * 10**6, bytearray(10**6), "é" * 10**6, list(range(10**6)), {"a": [b"x" * 10**6]}]
+)
+def test_arguments_of_any_size_are_shown_in_a_line(value):
+    text = deaths.shortened(value)
+    assert len(text) <= 200
+    assert text[:4] == repr(value)[:4]
+
+
+def test_small_arguments_are_shown_whole_and_those_that_cannot_be_are_named():
+    class Bad:
+        def __repr__(self):
+            raise ValueError
+
+    for value in (1, -1.5, "a", b"a", None, [1, (2, {"b": 1})], {1, 2}, 2**100):
+        assert deaths.shortened(value) == repr(value)
+    assert deaths.shortened(Bad()) == "<Bad that cannot be shown>"

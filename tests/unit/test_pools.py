@@ -1,6 +1,7 @@
 """Pools and executors: the parts of their contracts that the standard library's tests do not have."""
 
 import asyncio
+import dataclasses
 import gc
 import os
 import signal
@@ -341,3 +342,29 @@ def test_executor_and_pool_used_by_many_threads_give_each_its_results(context):
         [thread.start() for thread in threads]
         [thread.join() for thread in threads]
     assert failures == []
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    pass
+
+
+def fail_frozen(_):
+    raise Frozen
+
+
+def test_exception_of_a_frozen_class_arrives_with_its_cause(context):
+    with context.Pool(1) as pool, ProcessExecutor(1, context) as executor:
+        for error in (executor.submit(fail_frozen, 5).exception(60), caught(pool.apply_async(fail_frozen, (5,)).get)):
+            assert type(error) is Frozen
+            assert "in fail_frozen" in str(error.__cause__)
+            assert "fail_frozen(5)" in error.__notes__[0]
+        process = context.Process(target=fail_frozen, args=(5,))
+        process.start()
+        assert type(caught(process.result)) is Frozen
+
+
+def caught(get):
+    with pytest.raises(Exception) as info:  # noqa: PT011 - the test looks at it
+        get(60)
+    return info.value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,31 @@ _LINES = 8  # of the stacks
 _WORKER = os.path.join(os.path.dirname(__file__), "worker.py")  # noqa: PTH118, PTH120 - as it stands in stacks
 
 
+class _Short(reprlib.Repr):
+    """A ``repr`` that does not look at more of big objects than will be shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxtuple = self.maxlist = self.maxdict = self.maxset = self.maxfrozenset = self.maxdeque = _LONGEST // 3
+        self.maxstring = self.maxlong = 2 * _LONGEST
+
+    def repr_instance(self, value: object, level: int) -> str:  # noqa: ARG002 - as its siblings
+        return repr(value)
+
+    def repr_bytes(self, value: bytes, level: int) -> str:  # noqa: ARG002 - as above
+        return repr(value[: 2 * _LONGEST])
+
+    def repr_bytearray(self, value: bytearray, level: int) -> str:  # noqa: ARG002 - as above
+        return repr(value[: 2 * _LONGEST])
+
+
+_short = _Short()
+
+
 def shortened(value: object) -> str:
     """An object's ``repr``, cut to a line."""
     try:
-        text = repr(value)
+        text = _short.repr(value)
     except Exception:  # noqa: BLE001 - a user's __repr__ may raise anything
         return f"<{type(value).__name__} that cannot be shown>"
     text = " ".join(text.split())

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from holdfast.errors import RemoteError, ResultLost
 
-__all__ = ["Marks", "Told", "opened", "rebuilt"]
+__all__ = ["Marks", "Told", "note", "opened", "rebuilt"]
 
 
 class Told(NamedTuple):
@@ -54,9 +54,14 @@ def rebuilt(told: Told, cause: type[Exception] = RemoteTraceback) -> BaseExcepti
     """
     error = _original(told)
     if told.function:
-        error.add_note(f"holdfast: task {told.task}, {told.function}{told.arguments}, in worker process {told.pid}")
-    error.__cause__ = cause(f'\n"""\n{told.traceback}"""')
+        note(error, f"holdfast: task {told.task}, {told.function}{told.arguments}, in worker process {told.pid}")
+    BaseException.__setattr__(error, "__cause__", cause(f'\n"""\n{told.traceback}"""'))  # as in note
     return error
+
+
+def note(error: BaseException, text: str) -> None:
+    """Add a note to a user's exception, whose class may forbid that attributes are set (a frozen dataclass)."""
+    BaseException.__setattr__(error, "__notes__", [*getattr(error, "__notes__", ()), text])
 
 
 def _original(told: Told) -> BaseException:

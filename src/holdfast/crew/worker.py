@@ -113,7 +113,9 @@ def main(post: Post) -> None:
     if post.initializer is not None:
         try:
             post.initializer(*post.initargs)
-        except Exception as error:  # noqa: BLE001 - it is the user's
+        except SystemExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is the user's
             results.put((post.number, INIT_FAILED, 0, None, [tuple(_describe(error))], 0.0, 0.0, 0))
             return
     results.put((post.number, READY, os.getpid(), None, [], 0.0, 0.0, 0))
@@ -399,17 +401,11 @@ def _sealed(result: Any, leaves: type[SystemExit]) -> tuple[int, Any]:  # noqa: 
 
 def _lost(error: BaseException, result: object) -> Failure:
     """What is told instead of a result that cannot be sent."""
+    from holdfast.crew.deaths import shortened  # noqa: PLC0415 - only where something failed
+
     described = _describe(error)
     why = f"the result of type {type(result).__name__} cannot be pickled: {described.name}: {described.text}"
-    return described._replace(lost=why, shown=_shown(result))
-
-
-def _shown(value: object) -> str:
-    try:
-        text = repr(value)
-    except Exception:  # noqa: BLE001 - a user's __repr__ may raise anything
-        return f"<{type(value).__name__} that cannot be shown>"
-    return text if len(text) <= 200 else f"{text[:197]}..."  # noqa: PLR2004 - characters
+    return described._replace(lost=why, shown=shortened(result))
 
 
 def _describe(error: BaseException) -> Failure:
