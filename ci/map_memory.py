@@ -4,9 +4,9 @@
     python ci/map_memory.py --items 1000000 --on threads --unordered
     python ci/map_memory.py --endless          until interrupted
 
-Prints the resident size (KiB) of this process and of its workers, and the most items that were read ahead of the results
-used, as the work goes on. The first tenth is warm-up; after it the sizes may grow by ``SLACK_KIB`` together. Exit code 1
-if they grow more.
+Prints the resident size (KiB) of this process and of its workers, and the most items that were read ahead of the
+results used, as the work goes on. The first tenth is warm-up; after it the sizes may grow by ``SLACK_KIB`` together.
+Exit code 1 if they grow more.
 """
 
 from __future__ import annotations
