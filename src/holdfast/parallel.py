@@ -189,7 +189,7 @@ def _checked(function: object, options: Options) -> Options:
         workers=workers,
         look_ahead=look_ahead,
         retries=_number("retries", options.retries, 0),
-        initargs=tuple(options.initargs),
+        initargs=_arguments(options.initargs),
     )
 
 
@@ -197,6 +197,14 @@ def _check_callable(name: str, value: object) -> None:
     if not callable(value):
         message = f"{name} must be callable, not {value!r}"
         raise TypeError(message)
+
+
+def _arguments(values: Any) -> tuple[Any, ...]:  # noqa: ANN401 - whatever was given
+    try:
+        return tuple(values)
+    except TypeError:
+        message = f"initargs must be a sequence of arguments, not {values!r}"
+        raise TypeError(message) from None
 
 
 def _number(name: str, value: Any, least: int) -> int:  # noqa: ANN401 - whatever was given

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast import _core
@@ -38,7 +40,7 @@ class Sample(NamedTuple):
     Attributes:
         tasks: how many were run.
         wall: seconds that they took.
-        cpu: seconds of CPU time that they took.
+        cpu: seconds of those in which they had a CPU, or waited for one.
         moving: seconds to pickle and unpickle the argument and the result of one.
         obstacle: why a task cannot go to another process; empty if it can.
         left: how many tasks are left; None if that is not known.
@@ -151,10 +153,10 @@ class AutoTeam(Team):
         if self.on != "auto":
             super()._run(seat, runner, job, start, values)
             return
-        began, cpu = time.perf_counter(), time.thread_time()
+        began, cpu = time.perf_counter(), _busy()
         super()._run(seat, self._noting(runner), job, start, values)
         self._wall += time.perf_counter() - began
-        self._cpu += time.thread_time() - cpu
+        self._cpu += _busy() - cpu
         self._tasks += len(values)
         if self._tasks >= _TASKS or self._wall >= _SECONDS:
             self._go_on(seat, job)
@@ -195,6 +197,14 @@ class AutoTeam(Team):
                 self.workers = self._threads
                 for _ in range(self._threads - 1):
                     self._start()
+
+
+def _busy() -> float:
+    """Seconds that the calling thread had a CPU or wanted one, which on a loaded machine is much more."""
+    wanted = 0
+    with suppress(OSError, ValueError, IndexError), Path("/proc/thread-self/schedstat").open(encoding="ascii") as file:
+        wanted = int(file.read().split()[1])  # nanoseconds in the queue of a CPU
+    return time.thread_time() + wanted / 1e9
 
 
 def _moving(task: tuple[Any, Any]) -> tuple[float, str]:

@@ -196,7 +196,7 @@ class Results(Generic[_T]):
     def __aiter__(self) -> AsyncIterator[_T]:
         self._run.choose("async for")
         if self._coroutines is None:
-            self._coroutines = _async_results(self._run)
+            self._coroutines = _AsyncIterator(self._run)
         return self._coroutines
 
     async def aclose(self) -> None:
@@ -237,26 +237,44 @@ class Results(Generic[_T]):
         return f"<holdfast.Results of {self._name} on {stats.workers} {stats.on}: {stats.done} of {total} done{failed}>"
 
 
-async def _async_results(run: Run) -> AsyncIterator[Any]:
-    """The results for a task of asyncio or trio."""
-    job = run.job
-    waiter = _waiter()
-    job.listeners.append(waiter.wake)
-    try:
-        while not run.closed:
-            run.move_on()
-            while not job.stirred():
-                await waiter.wait(job.stirred)
-            block = job.take_nowait()
-            if block is None:
-                await _shown(run, waiter)
-                break
-            await waiter.pause()  # others have their turn, however fast results come
-            for value in block:
-                yield value
-    finally:
-        job.listeners.remove(waiter.wake)
-        run.close(patient=False)
+class _AsyncIterator:
+    """The results for a task of asyncio or trio. No generator, for those must be closed by whoever breaks off."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._waiter = _waiter()
+        self._block: Iterator[Any] = iter(())
+        run.job.listeners.append(self._waiter.wake)
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:  # noqa: ANN401 - a result
+        for value in self._block:
+            return value
+        try:
+            self._block = iter(await self._next_block())
+        except BaseException:
+            self._run.close(patient=False)
+            raise
+        for value in self._block:
+            return value
+        self._run.close(patient=False)
+        raise StopAsyncIteration
+
+    async def _next_block(self) -> list[Any]:
+        run, job, waiter = self._run, self._run.job, self._waiter
+        if run.closed:
+            return []
+        run.move_on()
+        while not job.stirred():
+            await waiter.wait(job.stirred)
+        block = job.take_nowait()
+        if block is None:
+            await _shown(run, waiter)
+            return []
+        await waiter.pause()  # others have their turn, however fast results come
+        return block
 
 
 async def _shown(run: Run, waiter: _Waiter) -> None:

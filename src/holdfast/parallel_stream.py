@@ -222,7 +222,7 @@ class MapJob(Job):
 
     def _stirred(self) -> bool:
         there = self.used in self._ready if self._ordered else bool(self._ready)
-        return there or self.failure is not None or self._at_end()
+        return there or self.dropped or self.failure is not None or self._at_end()
 
     def _at_end(self) -> bool:
         return self.total is not None and self.used >= self.total
@@ -234,6 +234,8 @@ class MapJob(Job):
             if isinstance(block, BaseException):
                 raise block
             if block is None:
+                if self.dropped:
+                    return None
                 if self._at_end():
                     if self.error is not None:
                         raise self.error

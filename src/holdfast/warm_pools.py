@@ -15,6 +15,7 @@ import os
 import sys
 import threading
 import time
+from multiprocessing import util
 from typing import TYPE_CHECKING, Any
 
 from holdfast.crew.crew import OPEN, Crew
@@ -60,6 +61,7 @@ class WarmPool:
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
     ) -> None:
+        _end_with_this_process()
         self._context, self._workers = context, workers
         self._initializer, self._initargs = initializer, initargs
         self._forked = context.get_start_method() == "fork"
@@ -152,7 +154,7 @@ def hire(
         for pool in [*stale, *([found] if found else [])]:
             _warm.remove(pool)
     for pool in stale:
-        pool.crew.later(pool.crew.close)
+        pool.end()  # before others are forked, which would inherit what it holds of shared memory
     if found is None:
         found = WarmPool(context, workers, initializer, initargs)
     with _lock:
@@ -240,8 +242,20 @@ def _at_exit() -> None:
         pool.crew.join(_PATIENCE)
 
 
+_finalized_in = 0  # the process whose end is seen to
+
+
+def _end_with_this_process() -> None:
+    """A process that multiprocessing has started waits for its children before its threads' exit functions run."""
+    global _finalized_in  # noqa: PLW0603 - as above
+    if _finalized_in != os.getpid():
+        _finalized_in = os.getpid()
+        util.Finalize(None, _at_exit, exitpriority=15)
+
+
 def _in_child() -> None:
-    global _janitor, _lock, _bell  # noqa: PLW0603 - as above
+    global _janitor, _lock, _bell, _exiting  # noqa: PLW0603 - as above
+    _exiting = False
     _lock = threading.RLock()
     _bell = threading.Condition(_lock)
     _janitor = None
