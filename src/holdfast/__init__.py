@@ -2,8 +2,8 @@
 
 ``import holdfast as mp`` has every public name of ``multiprocessing``, with its documented behaviour. Beyond those:
 ``map``, ``starmap``, ``close_warm_pools``, ``RWLock``, ``ProcessExecutor``, ``all_of``, ``cpu_count``, ``install``,
-``uninstall``, and the errors. Names are looked up when they
-are first used, so that importing this package costs nothing that is not needed.
+``uninstall``, and the errors. Names are looked up when they are first used, so that importing this package costs
+nothing that is not needed.
 """
 
 import sys
@@ -105,7 +105,8 @@ def _find(name: str) -> "Any":  # noqa: ANN401 - as above
     if name == "__all__":
         import multiprocessing  # noqa: PLC0415 - only `import *` asks
 
-        return sorted({*multiprocessing.__all__, *_OWN, "RWLock", *_error_names()})
+        ours = {*_OWN} - {"map"}  # `import *` must not put anything in place of a builtin
+        return sorted({*multiprocessing.__all__, *ours, "RWLock", *_error_names()})
     if not name.startswith("_"):
         context = import_module("holdfast.context")._default_context  # noqa: SLF001
         if hasattr(context, name):
@@ -137,4 +138,4 @@ def _module(name: str) -> "Any":  # noqa: ANN401 - a module or None
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__getattr__("__all__")})
+    return sorted({*globals(), *_OWN, *__getattr__("__all__")})

@@ -108,6 +108,7 @@ class AutoTeam(Team):
         self._crew: Any = None
         self._tasks, self._wall, self._cpu = 0, 0.0, 0.0
         self._last: Any = None
+        self._chunk = 0
         self.on, self.reason = "auto", ""
 
     @property
@@ -117,7 +118,15 @@ class AutoTeam(Team):
 
     def describe(self) -> tuple[str, int, str]:
         """What works, how many, why."""
+        job = self.job
+        if self.on == "auto" and job is not None and job.done == job.total:
+            return "threads", 1, "all was done before there was anything to decide"
         return self.on, self.workers, self.reason
+
+    def submit(self, job: MapJob) -> None:
+        """As of `Team`; one task at a time, until it is decided."""
+        self._chunk, job.chunk = job.chunk, 1
+        super().submit(job)
 
     def feed(self, job: MapJob, values: Iterable[Any] = (), *, credit: int | None = 0, ended: bool = False) -> None:
         """As of `Team`, or the crew's."""
@@ -187,12 +196,13 @@ class AutoTeam(Team):
                 except Exception as error:  # noqa: BLE001 - it cannot be pickled, or no process be started
                     on, reason = "threads", f"{type(error).__name__}: {error}"
                 else:
+                    job.chunk = self._chunk
                     self.on, self.reason, self.workers = on, reason, crew.workers
                     seat.gone = True
                     self._crew = crew
                     crew.submit(job)
                     return
-            self.on, self.reason = "threads", reason
+            self.on, self.reason, job.chunk = "threads", reason, self._chunk
             if on == "threads":
                 self.workers = self._threads
                 for _ in range(self._threads - 1):

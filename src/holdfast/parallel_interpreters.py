@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["check_fork", "interpreter_team"]
 
 _FIRST = (3, 12)  # the first version in which interpreters have a GIL each
-_AT_EXIT = 5.0  # seconds that tasks get to end at the end of the program: versions before 3.13 abort if one runs on
+_AT_EXIT = 5.0  # seconds that tasks get to end at the end of the program: Python aborts or complains if one runs on
+_ENDING = 2.0  # seconds in which interpreters that are at nothing end
 _counting = threading.Lock()
 _starting = threading.Lock()  # one at a time: imports of extension modules in a new interpreter are not all safe
 
@@ -100,6 +101,9 @@ def check_fork() -> None:
     Raises:
         RuntimeError: there is one.
     """
+    for team in list(_teams) if _in_use else ():
+        if team.closed:  # they are about to end, or have just started
+            team.join(_ENDING)
     if _in_use:
         message = (
             'processes cannot be forked while holdfast.map(on="interpreters") is at work: close its '
@@ -251,9 +255,8 @@ def _at_exit() -> None:
     teams = list(_teams)
     for team in teams:
         team.end()
-    if sys.version_info < (3, 13):
-        for team in teams:
-            team.join(max(0.0, deadline - time.monotonic()))
+    for team in teams:
+        team.join(max(0.0, deadline - time.monotonic()))
 
 
 threading._register_atexit(_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001 - before threads are joined

@@ -232,14 +232,21 @@ class MapJob(Job):
         with self.condition:
             block: Any = self._pop()
             if isinstance(block, BaseException):
-                raise block
+                try:
+                    raise block
+                finally:
+                    del block  # no cycle of error and frame
             if block is None:
                 if self.dropped:
                     return None
                 if self._at_end():
-                    if self.error is not None:
-                        raise self.error
-                    return None
+                    error, self.error = self.error, None
+                    if error is None:
+                        return None
+                    try:
+                        raise error
+                    finally:
+                        del error  # as above
                 if self.failure is not None:
                     raise self.failure
                 return []

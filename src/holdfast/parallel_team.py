@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from holdfast.crew import deaths
@@ -53,6 +54,7 @@ class Team:
         self.workers = workers
         self._mutex = threading.RLock()
         self.broken: BaseException | None = None
+        self.closed = False
         self._changed = threading.Condition(self._mutex)
         self._make_runner, self._name = make_runner, name
         self.job: MapJob | None = None
@@ -107,6 +109,7 @@ class Team:
     def close(self) -> None:
         """No more jobs will come: the threads end when there is nothing left to do."""
         with self._mutex:
+            self.closed = True
             if self.job is not None:
                 self.job.ended = True
             self._changed.notify_all()
@@ -203,6 +206,7 @@ class Team:
                 found = []
             if not success:
                 self._failed(job, index, value, result)
+                result = None  # the frames of its traceback lead to this one
             flushed = time.perf_counter()
         if found:
             job.add(start + len(values) - len(found), found)
@@ -278,19 +282,17 @@ def thread_runner(
         initargs: see there.
     """
 
-    def run(values: list[Any]) -> Iterator[Outcome]:
-        for value in values:
-            try:
-                outcome = True, function(*value) if call else function(value)
-            except BaseException as error:  # noqa: BLE001 - the user's
-                error.__traceback__ = _users_part(error)
-                outcome = False, error
-            yield outcome
+    def attempt(value: Any) -> Outcome:  # noqa: ANN401 - an argument
+        try:
+            return True, function(*value) if call else function(value)
+        except BaseException as error:  # noqa: BLE001 - the user's
+            error.__traceback__ = _users_part(error)
+            return False, error
 
     def make() -> Runner:
         if initializer is not None:
             initializer(*initargs)
-        return run
+        return partial(map, attempt)
 
     return make
 

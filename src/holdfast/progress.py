@@ -155,6 +155,7 @@ class _Tqdm:
 
     def __call__(self, now: Progress, last: bool) -> None:
         bar = self._bar
+        bar.start_t = time.time() - now.elapsed  # not the moment when it was first drawn
         bar.total = now.total
         if now.failed:
             bar.set_postfix(failed=now.failed, refresh=False)
@@ -180,7 +181,7 @@ class _Rich:
         self._task = self._bar.add_task(name, total=None, words="")
 
     def __call__(self, now: Progress, last: bool) -> None:
-        self._bar.update(self._task, completed=now.done, total=now.total, words=_words(now, last))
+        self._bar.update(self._task, completed=now.done, total=now.total, words=f"{_failed(now)}{_words(now, last)}")
         self._bar.refresh()
         if last:
             self._bar.stop()
@@ -221,6 +222,10 @@ class _Lines:
 def _counts(now: Progress) -> str:
     failed = f", {now.failed} failed" if now.failed else ""
     return (f"{now.done}" if now.total is None else f"{now.done} of {now.total}") + failed
+
+
+def _failed(now: Progress) -> str:
+    return f"{now.failed} failed " if now.failed else ""
 
 
 def _words(now: Progress, last: bool) -> str:

@@ -117,10 +117,10 @@ class WarmPool:
                 _warm.append(self)
                 _watch()
             surplus = [_warm.pop(0) for _ in range(len(_warm) - _MOST)]
-        if not kept:
-            surplus.append(self)
         for pool in surplus:
             pool.crew.later(pool.crew.close)
+        if not kept and self.crew.pid == os.getpid():
+            self.end()
 
     def end(self) -> None:
         """End the workers, which have nothing to do."""
