@@ -125,7 +125,7 @@ class AutoTeam(Team):
 
     def submit(self, job: MapJob) -> None:
         """As of `Team`; one task at a time, until it is decided."""
-        self._chunk, job.chunk = job.chunk, 1
+        self._chunk, job.chunk, job.fixed = job.chunk, 1, True
         super().submit(job)
 
     def feed(self, job: MapJob, values: Iterable[Any] = (), *, credit: int | None = 0, ended: bool = False) -> None:
@@ -196,13 +196,14 @@ class AutoTeam(Team):
                 except Exception as error:  # noqa: BLE001 - it cannot be pickled, or no process be started
                     on, reason = "threads", f"{type(error).__name__}: {error}"
                 else:
-                    job.chunk = self._chunk
+                    job.chunk, job.fixed = self._chunk, self._chunk > 0
                     self.on, self.reason, self.workers = on, reason, crew.workers
                     seat.gone = True
                     self._crew = crew
                     crew.submit(job)
                     return
-            self.on, self.reason, job.chunk = "threads", reason, self._chunk
+            self.on, self.reason = "threads", reason
+            job.chunk, job.fixed = self._chunk, self._chunk > 0
             if on == "threads":
                 self.workers = self._threads
                 for _ in range(self._threads - 1):

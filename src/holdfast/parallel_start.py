@@ -74,7 +74,7 @@ def start(function: Callable[..., Any], items: Iterable[Any], call: int, options
         retries=options.retries,
         name=_name(function),
     )
-    job.cost = plan.cost
+    job.cost, job.fixed = plan.cost, options.chunk != 0
     run = _run(job, plan, whole, rest, items, spread=bool(call))
     if options.progress:
         from holdfast.progress import Meter, shower  # noqa: PLC0415 - few want one

@@ -75,6 +75,8 @@ class Team:
         """Begin."""
         with self._mutex:
             self.job = job
+            if job.timeout is not None:  # a thread that has run out of time is left, with all that it was given
+                job.chunk, job.fixed = 1, True
             for _ in range(self.workers if job.total is None else min(self.workers, job.total)):
                 self._start()
             if job.timeout is not None and not self._monitored:
