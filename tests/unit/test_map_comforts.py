@@ -333,6 +333,14 @@ def test_warm_workers_environment_changed_new_value_counts(context, monkeypatch)
     assert list(holdfast.map(environment, [1], context=context)) == ["new"]
 
 
+def test_warm_workers_idle_for_long_end_by_themselves(monkeypatch):
+    monkeypatch.setattr("holdfast.warm_pools._IDLE", 0.05)
+    first = pids()
+    while not all(map(is_gone, first)):
+        time.sleep(0.01)
+    assert pids().isdisjoint(first)
+
+
 def test_warm_workers_one_killed_next_call_works():
     (pid,) = set(holdfast.map(pid_of, range(5), workers=1))
     os.kill(pid, signal.SIGKILL)
