@@ -21,6 +21,7 @@ from concurrent.futures import Executor, Future, _base
 from concurrent.futures import process as _std
 from itertools import islice
 from multiprocessing import TimeoutError as _Timeout
+from multiprocessing import util
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast.crew import seat
@@ -211,6 +212,17 @@ def _at_exit() -> None:
         crew.join()
 
 
+_watched = 0  # the process of which `_at_exit` is a finalizer, too
+
+
+def _end_with_process() -> None:
+    """Have executors of a child of multiprocessing end before it joins its own children, which are their workers."""
+    global _watched  # noqa: PLW0603 - as above
+    if _watched != os.getpid():
+        _watched = os.getpid()
+        util.Finalize(None, _at_exit, exitpriority=15)
+
+
 threading._register_atexit(_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001 - before threads are joined
 
 
@@ -266,6 +278,7 @@ class ProcessExecutor(Executor):
         context = _default_context.get_context() if mp_context is None else mp_context
         count = (_default_context.cpu_count() or 1) if max_workers is None else max_workers
         _check_numbers(count, initializer, max_tasks_per_child)
+        _end_with_process()
         self._trades = Trades(timeout, retries)
         self._counted = max_tasks_per_child is not None
         self._mp_context = context

@@ -368,3 +368,42 @@ def caught(get):
     with pytest.raises(Exception) as info:  # noqa: PT011 - the test looks at it
         get(60)
     return info.value
+
+
+def keep_an_executor(results):
+    KEPT.append(ProcessExecutor(2))
+    results.put(KEPT[0].submit(double, 21).result())
+
+
+KEPT = []
+
+
+def test_executor_kept_by_a_child_process_ends_with_it(context):
+    results = context.SimpleQueue()
+    process = context.Process(target=keep_an_executor, args=(results,))
+    process.start()
+    assert results.get(timeout=60) == 42
+    process.join(60)
+    assert process.exitcode == 0
+
+
+def test_pool_closed_after_others_were_forked_leaves_no_shared_memory():
+    kept = holdfast.Lock()  # the program's shared memory outlives the pools
+    before = shared_files()
+    context = holdfast.get_context("fork")
+    first = context.Pool(1)
+    first.map(double, [1])
+    second = context.Pool(1)
+    second.map(double, [1])
+    for pool in (first, second):
+        pool.close()
+        pool.join()
+    del first, second, pool
+    gc.collect()
+    context.Pool(1).terminate()
+    assert len(shared_files() - before) <= 1  # the last one's may be on its way
+    del kept
+
+
+def shared_files():
+    return set(Path(os.environ.get("HOLDFAST_DIR", f"/dev/shm/holdfast-{os.getuid()}")).glob("b-*-0"))

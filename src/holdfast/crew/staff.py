@@ -15,7 +15,7 @@ from contextlib import suppress
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
-from holdfast import guard, ownership
+from holdfast import _core, guard, ownership
 from holdfast.boarding import launch
 from holdfast.crew import deaths, ledger, seat, timesheet, worker
 from holdfast.crew.deaths import Death
@@ -329,6 +329,7 @@ class Staff:
             self._watch.join()
         self._poll.close()
         os.close(self._bell)
+        _core.sweep()  # workers have inherited shared memory that nobody else may have kept
 
     def _look(self) -> None:
         """The watch: sleep until a worker ends."""
