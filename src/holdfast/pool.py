@@ -10,7 +10,6 @@ import os
 import warnings
 from multiprocessing import pool as _std
 from multiprocessing import util
-from typing import TYPE_CHECKING, Any
 
 from holdfast.cpu import cpu_count
 from holdfast.crew import seat
@@ -25,9 +24,11 @@ from holdfast.pool_results import (
     Stream,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
+    from typing import Any
 
     from holdfast.crew.insight import Insights, PoolStats
 

@@ -9,16 +9,18 @@ from collections import deque
 from functools import partial
 from multiprocessing import TimeoutError as _Timeout
 from multiprocessing import pool as _std
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from holdfast._records import NamedTuple
 from holdfast.crew import worker
 from holdfast.crew.crew import OPEN
 from holdfast.crew.failures import Told, lost, opened, rebuilt
 from holdfast.crew.plan import Job, Line, Shelf
 from holdfast.errors import ResultLost
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
 
     from holdfast.crew.crew import Crew
     from holdfast.crew.plan import Trade

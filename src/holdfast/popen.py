@@ -11,15 +11,16 @@ import os
 import sys
 from contextlib import suppress
 from multiprocessing import popen_fork
-from typing import TYPE_CHECKING, Any
 
 from holdfast import family, guard, lifeline
 from holdfast.boarding import launch
 from holdfast.outcome import Account, Outcome
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from multiprocessing.process import BaseProcess
+    from typing import Any
 
 __all__ = ["ForkPopen", "Reporting"]
 

@@ -13,15 +13,15 @@ import sys
 import threading
 from multiprocessing.reduction import ForkingPickler
 from types import BuiltinFunctionType, FunctionType
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
-__all__ = ["PLAIN", "Opened", "open_sealed", "seal", "seal_all", "seal_function"]
+__all__ = ["PLAIN", "open_sealed", "seal", "seal_all", "seal_function"]
 
 PLAIN = frozenset({bool, bytes, complex, float, int, str, type(None)})
-Opened = tuple[bool, Any]
 _LEAST_BYTES = 16 << 10  # smaller buffers are as fast within the pickle
 _KEPT_FUNCTIONS = 64
 

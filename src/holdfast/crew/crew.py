@@ -22,7 +22,6 @@ import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from holdfast import _core, guard
 from holdfast.crew import cargo, deaths, ledger, worker
@@ -45,8 +44,10 @@ from holdfast.crew.plan import Hand, Plan
 from holdfast.crew.seat import Outfit
 from holdfast.crew.staff import Staff
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any
 
     from holdfast.crew.deaths import Death
     from holdfast.crew.plan import Batch, Job, Trade

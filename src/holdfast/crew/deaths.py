@@ -6,11 +6,13 @@ import os
 import reprlib
 import signal
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
 
 from holdfast.cpu import folders
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from holdfast.errors import WorkerDied
 
 __all__ = ["Death", "oom_kills", "shortened"]

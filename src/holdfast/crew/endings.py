@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from holdfast._records import NamedTuple
 from holdfast.crew import deaths
 from holdfast.crew.failures import Told
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from holdfast.crew import worker
     from holdfast.crew.plan import Batch, Job

@@ -7,13 +7,15 @@ worker's traceback, the user's frames first, and a note names the task.
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from holdfast._records import NamedTuple
 from holdfast.crew import cargo, worker
 from holdfast.outcome import RemoteTraceback
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
     from holdfast.errors import RemoteError, ResultLost
 

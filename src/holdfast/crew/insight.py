@@ -7,12 +7,14 @@ a worker that has ended are added to its seat's.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from holdfast._records import NamedTuple
 from holdfast.crew import deaths, timesheet
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import Any
 
     from holdfast.crew.plan import Batch
 

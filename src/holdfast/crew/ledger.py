@@ -18,10 +18,13 @@ after the kernel has told it that the worker has ended, or finds the same words 
 from __future__ import annotations
 
 import marshal
-from typing import Any
 
 from holdfast import _core
 from holdfast._block import Block
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "BASE",

@@ -14,10 +14,13 @@ ones, those of one function that stand one behind the other travel together, as 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from holdfast._records import NamedTuple
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
 __all__ = ["Aftermath", "Batch", "Bundle", "Hand", "Job", "Plan", "Trade"]
 
@@ -33,7 +36,7 @@ _SHARES = 4  # batches for each hand of a job that is cut into shares
 _MOST = (1 << 24) - 1  # tasks in any batch: what a claim has room for
 
 
-class Line(deque[Any]):
+class Line(deque["Any"]):
     """Arguments that come one by one."""
 
     def take(self, count: int) -> list[Any]:

@@ -13,7 +13,6 @@ import time
 from collections import deque
 from contextlib import suppress
 from multiprocessing.reduction import ForkingPickler
-from typing import TYPE_CHECKING, Any
 
 from holdfast import _core, guard, ownership
 from holdfast.boarding import launch
@@ -21,8 +20,10 @@ from holdfast.crew import deaths, ledger, seat, timesheet, worker
 from holdfast.crew.deaths import Death
 from holdfast.crew.ledger import Ledger
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 __all__ = ["Staff"]
 

@@ -10,10 +10,11 @@ ends, which costs a look at the clock and a store or two. Words of the ledger::
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
 __all__ = ["ENDED", "SENDING", "STARTING", "WAITING", "WORDS", "WORKING", "begin", "keep", "read"]
 

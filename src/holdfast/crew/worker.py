@@ -16,14 +16,16 @@ import signal
 import time
 from contextlib import suppress
 from multiprocessing import reduction
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast import _core
+from holdfast._records import NamedTuple
 from holdfast.boarding import leave_to_parent
 from holdfast.crew import cargo, ledger, seat, timesheet
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from holdfast.crew.ledger import Ledger
 
