@@ -1,4 +1,4 @@
-"""Kill storm over pools and executors: 20,000 tasks, a random worker killed every 50 ms.
+"""Kill storm over pools and executors: 20,000 tasks; with fork, a random worker is killed every 50 ms.
 
     python ci/pool_storm.py [TASKS] [START_METHOD] [FRONT] [CHUNK]
 
@@ -25,7 +25,7 @@ from holdfast.futures import ProcessExecutor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PERIOD = 0.05  # seconds between two kills
+PERIODS = {"fork": 0.05, "spawn": 0.4, "forkserver": 0.15}  # seconds between two kills: some workers must get to start
 WORKERS = 4
 PIECE = 500  # tasks of one map()
 FRONTS = {"imap": (1, 50), "imap_unordered": (1, 50), "map": (1, 25), "submit": (1,)}  # and chunks
@@ -44,12 +44,12 @@ def task(argument: tuple[Any, int, float]) -> int:
 
 
 @contextmanager
-def killing(pids: Callable[[], list[int | None]]) -> Iterator[Counter[str]]:
+def killing(period: float, pids: Callable[[], list[int | None]]) -> Iterator[Counter[str]]:
     """Kill a random worker every period; yields the count."""
     over, kills = threading.Event(), Counter[str]()
 
     def kill() -> None:
-        while not over.wait(PERIOD):
+        while not over.wait(period):
             with suppress(IndexError, OSError):
                 os.kill(random.choice([pid for pid in pids() if pid is not None]), signal.SIGKILL)
                 kills["killed"] += 1
@@ -96,13 +96,13 @@ def by_maps(pool: Any, arguments: list[Any], chunk: int) -> Iterator[Outcome]:
 
 def outcomes(front: str, context: Any, arguments: list[Any], chunk: int) -> tuple[list[Outcome], int]:
     """Do all tasks by a front under fire; what came of each, and the number of kills."""
-    tasks = len(arguments)
+    tasks, period = len(arguments), PERIODS[context.get_start_method()]
     if front == "submit":
-        with ProcessExecutor(WORKERS, context) as executor, killing(lambda: list(executor._processes)) as kills:  # noqa: SLF001 - the victims
+        with ProcessExecutor(WORKERS, context) as executor, killing(period, lambda: list(executor._processes)) as kills:  # noqa: SLF001 - the victims
             futures = [executor.submit(task, argument) for argument in arguments]
             found = [outcome_of(future.result, index) for index, future in enumerate(futures)]
         return found, kills["killed"]
-    with context.Pool(WORKERS) as pool, killing(lambda: [each.pid for each in pool._pool]) as kills:  # noqa: SLF001 - as above
+    with context.Pool(WORKERS) as pool, killing(period, lambda: [each.pid for each in pool._pool]) as kills:  # noqa: SLF001 - as above
         if front == "map":
             found = list(by_maps(pool, arguments, chunk))
         else:
