@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import holdfast
@@ -27,20 +28,26 @@ if TYPE_CHECKING:
 
 PERIODS = {"fork": 0.05, "spawn": 0.4, "forkserver": 0.15}  # seconds between two kills: some workers must get to start
 WORKERS = 4
+BIG, EVERY = 1 << 20, 40  # bytes in the result of one task in so many
 PIECE = 500  # tasks of one map()
 FRONTS = {"imap": (1, 50), "imap_unordered": (1, 50), "map": (1, 25), "submit": (1,)}  # and chunks
 
 Outcome = tuple[int, bool]  # a task's number, and whether it has a result
 
 
-def task(argument: tuple[Any, int, float]) -> int:
-    """Note that it runs, and work a little."""
+def task(argument: tuple[Any, int, float]) -> tuple[int, bytes]:
+    """Note that it runs, work a little, and return its number; now and then with what takes long to send."""
     runs, index, seconds = argument
     runs[index] += 1  # nobody else has this element
     until = time.perf_counter() + seconds
     while time.perf_counter() < until:
         pass
-    return index
+    return index, payload(index)
+
+
+def payload(index: int) -> bytes:
+    """What comes with a result."""
+    return bytes([index % 256]) * (BIG if index % EVERY == 0 else 0)
 
 
 @contextmanager
@@ -63,14 +70,14 @@ def killing(period: float, pids: Callable[[], list[int | None]]) -> Iterator[Cou
         killer.join()
 
 
-def outcome_of(get: Callable[[], int], index: int | None) -> Outcome:
-    """Get a result; `index` is its task's number, if that is known beforehand."""
+def outcome_of(get: Callable[[], tuple[int, bytes]], index: int | None) -> Outcome:
+    """Get a result; `index` is its task's number, if that is known beforehand. A wrong one is nobody's: -1."""
     try:
-        found = get()
+        found, rest = get()
     except WorkerDied as error:
-        found = error.task if error.task is not None else -1
-        return (found if index is None or index == found else -1), False
-    return (found if index is None or index == found else -1), True
+        dead = error.task if error.task is not None else -1
+        return (dead if index is None or index == dead else -1), False
+    return (found if (index is None or index == found) and rest == payload(found) else -1), True
 
 
 def by_iterator(results: Any, tasks: int, *, ordered: bool) -> Iterator[Outcome]:
@@ -91,7 +98,7 @@ def by_maps(pool: Any, arguments: list[Any], chunk: int) -> Iterator[Outcome]:
             dead = error.task
             yield from ((index, index - start != dead) for index in piece)
         else:
-            yield from ((value if value == index else -1, True) for index, value in zip(piece, found, strict=True))
+            yield from (outcome_of(partial(tuple, each), index) for index, each in zip(piece, found, strict=True))
 
 
 def outcomes(front: str, context: Any, arguments: list[Any], chunk: int) -> tuple[list[Outcome], int]:
