@@ -1,4 +1,4 @@
-"""Kill storm over pools and executors: 20,000 tasks, a random worker killed every 50 ms.
+"""Kill storm over pools and executors: 20,000 tasks; with fork, a random worker is killed every 50 ms.
 
     python ci/pool_storm.py [TASKS] [START_METHOD] [FRONT] [CHUNK]
 
@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import holdfast
@@ -25,31 +26,37 @@ from holdfast.futures import ProcessExecutor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PERIOD = 0.05  # seconds between two kills
+PERIODS = {"fork": 0.05, "spawn": 0.4, "forkserver": 0.15}  # seconds between two kills: some workers must get to start
 WORKERS = 4
+BIG, EVERY = 1 << 20, 40  # bytes in the result of one task in so many
 PIECE = 500  # tasks of one map()
 FRONTS = {"imap": (1, 50), "imap_unordered": (1, 50), "map": (1, 25), "submit": (1,)}  # and chunks
 
 Outcome = tuple[int, bool]  # a task's number, and whether it has a result
 
 
-def task(argument: tuple[Any, int, float]) -> int:
-    """Note that it runs, and work a little."""
+def task(argument: tuple[Any, int, float]) -> tuple[int, bytes]:
+    """Note that it runs, work a little, and return its number; now and then with what takes long to send."""
     runs, index, seconds = argument
     runs[index] += 1  # nobody else has this element
     until = time.perf_counter() + seconds
     while time.perf_counter() < until:
         pass
-    return index
+    return index, payload(index)
+
+
+def payload(index: int) -> bytes:
+    """What comes with a result."""
+    return bytes([index % 256]) * (BIG if index % EVERY == 0 else 0)
 
 
 @contextmanager
-def killing(pids: Callable[[], list[int | None]]) -> Iterator[Counter[str]]:
+def killing(period: float, pids: Callable[[], list[int | None]]) -> Iterator[Counter[str]]:
     """Kill a random worker every period; yields the count."""
     over, kills = threading.Event(), Counter[str]()
 
     def kill() -> None:
-        while not over.wait(PERIOD):
+        while not over.wait(period):
             with suppress(IndexError, OSError):
                 os.kill(random.choice([pid for pid in pids() if pid is not None]), signal.SIGKILL)
                 kills["killed"] += 1
@@ -63,14 +70,14 @@ def killing(pids: Callable[[], list[int | None]]) -> Iterator[Counter[str]]:
         killer.join()
 
 
-def outcome_of(get: Callable[[], int], index: int | None) -> Outcome:
-    """Get a result; `index` is its task's number, if that is known beforehand."""
+def outcome_of(get: Callable[[], tuple[int, bytes]], index: int | None) -> Outcome:
+    """Get a result; `index` is its task's number, if that is known beforehand. A wrong one is nobody's: -1."""
     try:
-        found = get()
+        found, rest = get()
     except WorkerDied as error:
-        found = error.task if error.task is not None else -1
-        return (found if index is None or index == found else -1), False
-    return (found if index is None or index == found else -1), True
+        dead = error.task if error.task is not None else -1
+        return (dead if index is None or index == dead else -1), False
+    return (found if (index is None or index == found) and rest == payload(found) else -1), True
 
 
 def by_iterator(results: Any, tasks: int, *, ordered: bool) -> Iterator[Outcome]:
@@ -91,18 +98,18 @@ def by_maps(pool: Any, arguments: list[Any], chunk: int) -> Iterator[Outcome]:
             dead = error.task
             yield from ((index, index - start != dead) for index in piece)
         else:
-            yield from ((value if value == index else -1, True) for index, value in zip(piece, found, strict=True))
+            yield from (outcome_of(partial(tuple, each), index) for index, each in zip(piece, found, strict=True))
 
 
 def outcomes(front: str, context: Any, arguments: list[Any], chunk: int) -> tuple[list[Outcome], int]:
     """Do all tasks by a front under fire; what came of each, and the number of kills."""
-    tasks = len(arguments)
+    tasks, period = len(arguments), PERIODS[context.get_start_method()]
     if front == "submit":
-        with ProcessExecutor(WORKERS, context) as executor, killing(lambda: list(executor._processes)) as kills:  # noqa: SLF001 - the victims
+        with ProcessExecutor(WORKERS, context) as executor, killing(period, lambda: list(executor._processes)) as kills:  # noqa: SLF001 - the victims
             futures = [executor.submit(task, argument) for argument in arguments]
             found = [outcome_of(future.result, index) for index, future in enumerate(futures)]
         return found, kills["killed"]
-    with context.Pool(WORKERS) as pool, killing(lambda: [each.pid for each in pool._pool]) as kills:  # noqa: SLF001 - as above
+    with context.Pool(WORKERS) as pool, killing(period, lambda: [each.pid for each in pool._pool]) as kills:  # noqa: SLF001 - as above
         if front == "map":
             found = list(by_maps(pool, arguments, chunk))
         else:

@@ -1,4 +1,4 @@
-"""A program with a busy pool and a busy executor, ended from outside at random moments: a Ctrl-C, SIGKILL, SIGTERM.
+"""Programs with busy pools and executors, ended at random moments by a Ctrl-C, SIGKILL, SIGTERM; and by a result.
 
 Moments are seconds from the program's first line, before it makes its first pool; a failure names its moment.
 """
@@ -68,3 +68,10 @@ def test_interrupted_at_any_moment_ends_with_one_keyboard_interrupt(method: str,
         assert err.count("Traceback (most recent call last)") == 1, (moment, err)
         assert err.rstrip().endswith("KeyboardInterrupt"), (moment, err)
         assert eventually(lambda program=program: not program.members(), watchdog=GONE), moment
+
+
+def test_result_that_ends_its_reader_ends_the_parent_and_no_worker_remains(method: str, tmp_path: Path) -> None:
+    with running([*command("pool_fatal_result.py", "run", tmp_path), method]) as program:
+        assert program.finish()[0] == ""
+        assert program.process.returncode == 9
+        assert eventually(lambda: not program.members(), watchdog=GONE)

@@ -510,8 +510,7 @@ class Crew:
             return
         if batch == worker.INIT_FAILED:
             if self.broken is None:
-                error = rebuilt(worker.Failure(*values[0]))
-                self._break(error if self._on_failed_start is None else self._on_failed_start(error), calls)
+                self._break(rebuilt(worker.Failure(*values[0])), calls)
             return
         found = self.plan.current(number, batch)
         if found is None:
@@ -596,7 +595,7 @@ class Crew:
             for position in after.lost:
                 self._lose(batch, position, death, doomed, calls, sending=after.sending)
         elif not hand.ready and death.exitcode == guard.EXIT and self.broken is None:
-            self._break(guard.missing(), calls)
+            self._break(guard.missing(), calls, as_it_is=True)
         elif not hand.ready and death.exitcode != 0:
             self._false_starts += 1 / _KILLED_STARTS if death.signal == "SIGKILL" else 1 / _FALSE_STARTS
             if self._false_starts >= 1 and self.broken is None:
@@ -763,8 +762,10 @@ class Crew:
 
     # the end
 
-    def _break(self, error: BaseException, calls: Calls) -> None:
+    def _break(self, error: BaseException, calls: Calls, *, as_it_is: bool = False) -> None:
         """No worker can be started: fail everything, now and from now on."""
+        if self._on_failed_start is not None and not as_it_is:
+            error = self._on_failed_start(error)
         self.broken = broken = error
         self._fail_all(lambda: broken, calls)
         self._sort_inbox(calls)
