@@ -198,7 +198,7 @@ class BaseContext(_std.BaseContext):
         manager.start()
         return manager
 
-    def Pool(  # noqa: N802
+    def Pool(  # type: ignore[override]  # noqa: N802
         self,
         processes: int | None = None,
         initializer: Callable[..., object] | None = None,

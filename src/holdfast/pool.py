@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from multiprocessing import pool as _std
 from multiprocessing import util
 
 from holdfast.cpu import cpu_count
@@ -20,15 +19,17 @@ from holdfast.pool_results import (
     AsyncResult,
     IMapIterator,
     IMapUnorderedIterator,
+    Lookalike,
     MapResult,
     Stream,
+    likeness,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
-    from typing import Any
+    from typing import Any, Self
 
     from holdfast.crew.insight import Insights, PoolStats
 
@@ -38,7 +39,7 @@ _STATES = {OPEN: "RUN", CLOSED: "CLOSE", TERMINATED: "TERMINATE"}
 _WINDOW = 512  # chunks of an iterator's results that are under way before their results are used, at least
 
 
-class Pool(_std.Pool):
+class Pool(Lookalike):
     """A pool of worker processes.
 
     Args:
@@ -67,6 +68,7 @@ class Pool(_std.Pool):
         [1, 2]
     """
 
+    __class__ = likeness("Pool")
     _told_state = ""
 
     def __init__(
@@ -105,7 +107,7 @@ class Pool(_std.Pool):
         crew: Crew | None = self.__dict__.get("_crew")
         if crew is None or crew.pid != os.getpid():
             return
-        if self._state == _std.RUN:
+        if self._state == "RUN":
             warnings.warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, stacklevel=2, source=self)
             self._terminate()
 
@@ -201,7 +203,7 @@ class Pool(_std.Pool):
         result: list[Any] = self._map(func, iterable, chunksize, None, None, 1).get()
         return result
 
-    def map_async(  # type: ignore[override]
+    def map_async(
         self,
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
@@ -255,7 +257,7 @@ class Pool(_std.Pool):
             self._crew.submit(job)
         return job
 
-    def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1) -> IMapIterator:  # type: ignore[override]
+    def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1) -> IMapIterator:
         """`map` as an iterator, which takes arguments only as results are used, up to a bound.
 
         Raises:
@@ -263,7 +265,7 @@ class Pool(_std.Pool):
         """
         return self._iterate(func, iterable, chunksize, IMapIterator)
 
-    def imap_unordered(  # type: ignore[override]
+    def imap_unordered(
         self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int = 1
     ) -> IMapUnorderedIterator:
         """`imap`, with results in the order in which they come.
@@ -336,6 +338,14 @@ class Pool(_std.Pool):
             raise ValueError(message)
         self._crew.join()
 
+    def __reduce__(self) -> Any:  # noqa: ANN401 - it never returns
+        message = "pool objects cannot be passed between processes or pickled"
+        raise NotImplementedError(message)
+
+    def __enter__(self) -> Self:
+        self._check_running()
+        return self
+
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
@@ -353,7 +363,7 @@ class Pool(_std.Pool):
             errors.warn("HF304", message, tasks=dropped)
 
 
-class ThreadPool(Pool, _std.ThreadPool):
+class ThreadPool(Pool):
     """A pool of threads.
 
     A task that raises, even ``SystemExit`` or ``KeyboardInterrupt``, fails alone; what an initializer raises is raised
@@ -374,6 +384,8 @@ class ThreadPool(Pool, _std.ThreadPool):
         ...     pool.map(abs, [-1, -2])
         [1, 2]
     """
+
+    __class__ = likeness("ThreadPool")
 
     def __init__(
         self,
@@ -411,4 +423,6 @@ def _check_callable(initializer: object) -> None:
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attributes
     """Everything else is the standard library's."""
-    return getattr(_std, name)
+    from multiprocessing import pool  # noqa: PLC0415 - it loads much that a pool does without
+
+    return getattr(pool, name)

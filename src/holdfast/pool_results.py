@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from _thread import allocate_lock
 from collections import deque
 from functools import partial
 from multiprocessing import TimeoutError as _Timeout
-from multiprocessing import pool as _std
 
 from holdfast._records import NamedTuple
 from holdfast.crew import worker
 from holdfast.crew.crew import OPEN
 from holdfast.crew.failures import Told, lost, opened, rebuilt
 from holdfast.crew.plan import Job, Line, Shelf
-from holdfast.errors import ResultLost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,34 +27,17 @@ if TYPE_CHECKING:
 _LONGEST = threading.TIMEOUT_MAX
 _WORTH_WAITING = 0.001  # seconds in which arguments are collected before they are given
 
-__all__ = ["AsyncResult", "EncodingError", "IMapIterator", "IMapUnorderedIterator", "MapResult"]
-
-
-class EncodingError(ResultLost, _std.MaybeEncodingError):  # type: ignore[name-defined,misc]
-    """A task finished, but its result could not be pickled; as the standard library's error of that name."""
-
-    code = "HF303"
-
-    def __init__(self, message: str = "", exc: str = "", value: str = "") -> None:
-        ResultLost.__init__(self, message)
-        self.exc, self.value = exc, value
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {self}>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return EncodingError, (self.args[0], self.exc, self.value)
+__all__ = ["AsyncResult", "IMapIterator", "IMapUnorderedIterator", "MapResult"]
 
 
 def error_of(told: Told) -> BaseException:
     """The exception that the caller of a pool gets for a failed task."""
+    from holdfast import pool_errors  # noqa: PLC0415 - only where something failed
+
     if not told.lost:
-        return rebuilt(told, _std.RemoteTraceback)  # type: ignore[attr-defined]
+        return rebuilt(told, pool_errors.RemoteTraceback)
     plain = lost(told)
-    error = EncodingError(str(plain), f"{told.name}: {told.text}", told.shown)
+    error = pool_errors.EncodingError(str(plain), f"{told.name}: {told.text}", told.shown)
     error.__cause__ = plain.__cause__
     return error
 
@@ -87,7 +69,28 @@ class Flag:
         return self._set
 
 
-class AsyncResult(_std.ApplyResult):  # type: ignore[type-arg]
+class Lookalike:
+    """What some of the standard library's code asks of objects that say they are of its classes (see `likeness`)."""
+
+    __class_getitem__: Any = classmethod(type(list[int]))
+
+    def __dir__(self) -> list[str]:
+        """What it has itself, not what its ``__class__`` says."""
+        return sorted({*vars(self), *dir(type(self))})
+
+
+def likeness(name: str) -> Any:  # noqa: ANN401 - a property
+    """A ``__class__`` by which ``isinstance`` takes an object for one of the standard library's, without loading it."""
+
+    def __class__(self: object) -> type:  # noqa: N807 - see above
+        std = sys.modules.get("multiprocessing.pool")
+        found: type = type(self) if std is None or type(self).__name__ != name else getattr(std, name)
+        return found
+
+    return property(__class__)
+
+
+class AsyncResult(Lookalike):
     """The result of ``apply_async``; a slip, as `plan.Single` has it.
 
     Args:
@@ -96,6 +99,7 @@ class AsyncResult(_std.ApplyResult):  # type: ignore[type-arg]
         error_callback: called with the exception.
     """
 
+    __class__ = likeness("AsyncResult")
     error_of = staticmethod(error_of)
 
     def __init__(
@@ -113,6 +117,43 @@ class AsyncResult(_std.ApplyResult):  # type: ignore[type-arg]
     def is_alone(self) -> bool:
         """Whether threads that take results in need not take turns."""
         return self._callback is None and self._error_callback is None
+
+    def ready(self) -> bool:
+        """Whether the result, or the exception, is there."""
+        settled: bool = self._event.is_set()
+        return settled
+
+    def successful(self) -> bool:
+        """Whether there was no exception.
+
+        Raises:
+            ValueError: it is not known yet.
+        """
+        if not self.ready():
+            message = f"{self!r} not ready"
+            raise ValueError(message)
+        return self._success
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait for the result, at most so many seconds."""
+        self._event.wait(timeout)
+
+    def get(self, timeout: float | None = None) -> Any:  # noqa: ANN401 - a result
+        """Wait for the result.
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Raises:
+            multiprocessing.TimeoutError: it did not come in time.
+            BaseException: what the function raised; `WorkerDied` if its worker died.
+        """
+        self.wait(timeout)
+        if not self.ready():
+            raise _Timeout
+        if self._success:
+            return self._value
+        raise self._value
 
     def starting(self) -> bool:
         """Whether the result is wanted."""
@@ -143,6 +184,8 @@ class MapResult(AsyncResult, Job):
         error_callback: as above.
         options: those of `Job`.
     """
+
+    __class__ = likeness("MapResult")
 
     def __init__(
         self,
@@ -448,4 +491,4 @@ def _feed(crew: Crew, stream: Stream, values: Iterator[Any], window: int) -> Non
     crew.feed(stream, credit=None, ended=True)
 
 
-__all__ += ["Run", "Stream", "error_of"]
+__all__ += ["Lookalike", "Run", "Stream", "error_of", "likeness"]

@@ -6,8 +6,6 @@ worker's traceback, the user's frames first, and a note names the task.
 
 from __future__ import annotations
 
-import traceback
-
 from holdfast._records import NamedTuple
 from holdfast.crew import cargo, worker
 from holdfast.outcome import RemoteTraceback
@@ -117,6 +115,8 @@ def opened(start: int, marks: bytes, values: list[Any]) -> Iterator[tuple[int, i
                 result = cargo.open_sealed(value)
             except BaseException as error:  # noqa: BLE001 - a user's __setstate__ may raise or exit
                 why = f"its result cannot be rebuilt here: {type(error).__name__}: {error}"
+                import traceback  # noqa: PLC0415 - as above
+
                 text = "".join(traceback.format_exception(error))
                 told = Told(None, type(error).__name__, str(error), text, why, "", "task", index)
                 yield index, worker.FAILED, marks.name_task(index, told) if isinstance(marks, Marks) else told

@@ -158,8 +158,8 @@ class Staff:
         finally:
             launch.limits = None
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        self._started(free, process.pid)
         with suppress(ProcessLookupError, AttributeError):  # a stand-in may have no pid
+            self._started(free, process.pid)
             member.pidfd = os.pidfd_open(process.pid)
             self._poll.register(member.pidfd, select.EPOLLIN)
         if member.pidfd < 0:
