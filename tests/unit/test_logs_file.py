@@ -376,7 +376,8 @@ def test_file_handler_forked_while_another_thread_opens_the_file_child_logs_as_w
     def fork_first(*arguments):
         done = original(*arguments)
         if not forked:
-            forked.append(os.fork())
+            forked.append(None)  # the child's own hooks come here, too: they do not fork again
+            forked[0] = os.fork()
             if forked == [0]:
                 handler._shared = type(handler._shared)()  # the thread that holds the parent's is not in the child
                 logger.info("from the child")
