@@ -199,7 +199,8 @@ took its place.
 
 **What happened.** A task raised an exception that could not be pickled in the worker, or not be rebuilt from its
 pickle. This one stands for it: its class has the same name, `original`, `text` and `why` tell more, and its cause
-shows the worker's traceback.
+shows the worker's traceback. Where holdfast stands behind `ProcessPoolExecutor`, it also stands for what the arguments
+of a task raised as they were rebuilt in the worker; it is a `BrokenProcessPool` then, as programs expect.
 
 **What to do.** An exception class whose `__init__` takes other arguments than it gives to `super().__init__()` cannot
 be unpickled: give it a `__reduce__`. Catch `holdfast.RemoteError`.

@@ -29,7 +29,7 @@ from holdfast.crew.crew import OPEN, TERMINATED, Crew
 from holdfast.crew.failures import Told, lost, note, rebuilt
 from holdfast.crew.interrupts import held_back
 from holdfast.crew.trades import Trades
-from holdfast.errors import InitializerFailed, ResultLost, WorkerDied
+from holdfast.errors import InitializerFailed, RemoteError, ResultLost, WorkerDied
 from holdfast.pool_results import Stream
 
 if TYPE_CHECKING:
@@ -64,6 +64,12 @@ class ExecutorResultLost(ResultLost, _std.BrokenProcessPool):
     code = "HF303"
 
 
+class ExecutorArgumentsLost(RemoteError, _std.BrokenProcessPool):
+    """The arguments of a task could not be rebuilt in the worker, for which programs expect a broken pool."""
+
+    code = "HF306"
+
+
 class _Logged:
     """An initializer whose failure is logged where it happens, as the standard library does.
 
@@ -89,6 +95,12 @@ def _error_of(told: Told) -> BaseException:
     if told.lost:
         note(error, f"[HF303] the task finished, but {told.lost}")
     return error
+
+
+def _drop_in_error_of(told: Told) -> BaseException:
+    if told.unopened:
+        return rebuilt(told, _std._RemoteTraceback, ExecutorArgumentsLost)  # noqa: SLF001 - as above
+    return _error_of(told)
 
 
 def _no_workers(error: BaseException) -> BaseException:
@@ -185,6 +197,12 @@ class TaskFuture(Future[_T]):
         return True
 
 
+class _DropInFuture(TaskFuture[_T]):
+    """The future of a task of an executor that stands behind the standard library's."""
+
+    error_of = staticmethod(_drop_in_error_of)
+
+
 class _Results(Stream):
     """The job of `ProcessExecutor.map`."""
 
@@ -257,6 +275,7 @@ class ProcessExecutor(Executor):
     """
 
     _stops = True  # cancel() stops tasks that run
+    _future: type[TaskFuture[Any]] = TaskFuture
 
     def __init__(
         self,
@@ -343,7 +362,7 @@ class ProcessExecutor(Executor):
         crew = self._crew
         if crew.state != OPEN or crew.broken is not None:
             self._check_open()
-        future: TaskFuture[_T] = TaskFuture()
+        future = self._future()
         trade = self._trades.get(fn)
         if isinstance(trade, BaseException):
             future.set_exception(trade)
@@ -450,6 +469,7 @@ class DropInExecutor(ProcessExecutor, _std.ProcessPoolExecutor):  # type: ignore
     """What ``ProcessPoolExecutor()`` makes where holdfast is installed; ``cancel()`` leaves what runs, as ever."""
 
     _stops = False
+    _future = _DropInFuture
     _call_queue = _NoFeeder()
 
     def __init__(

@@ -31,9 +31,6 @@ EXCEPTIONS: dict[str, str] = {
     "ProcessPoolShutdownTest.test_processes_terminate": (
         "counts executor._processes after tasks that cannot be pickled; holdfast starts no worker for those"
     ),
-    "ExecutorDeadlockTest.test_error_at_task_unpickle": (
-        "expects the executor to break when an argument cannot be unpickled; here that task fails with its own error"
-    ),
     "TestStartMethod.test_mixed_startmethod": (
         "expects a queue's semaphores (SemLock._is_fork_ctx) to refuse a spawned process; holdfast's go everywhere"
     ),

@@ -29,6 +29,7 @@ class Told(NamedTuple):
     traceback: str
     lost: str = ""
     shown: str = ""
+    unopened: bool = False
     function: str = ""
     task: int = 0
     arguments: str = ""
@@ -45,14 +46,20 @@ class Marks(bytes):
     name_task: Callable[[int, Told], Told]
 
 
-def rebuilt(told: Told, cause: type[Exception] = RemoteTraceback) -> BaseException:
+def rebuilt(
+    told: Told, cause: type[Exception] = RemoteTraceback, unopened: type[RemoteError] | None = None
+) -> BaseException:
     """The exception of a failed task.
 
     Args:
         told: what is known.
         cause: the class that shows the remote traceback.
+        unopened: the kind of the error where arguments could not be rebuilt; by default it is what they raised.
     """
-    error = _original(told)
+    if unopened is not None and told.unopened:
+        error: BaseException = stand_in(told.name, told.text, "raised as the task's arguments were rebuilt", unopened)
+    else:
+        error = _original(told)
     if told.function:
         note(error, f"holdfast: task {told.task}, {told.function}{told.arguments}, in worker process {told.pid}")
     BaseException.__setattr__(error, "__cause__", cause(f'\n"""\n{told.traceback}"""'))  # as in note
@@ -75,19 +82,19 @@ def _original(told: Told) -> BaseException:
     return stand_in(told.name, told.text, "it could not be pickled, or not be rebuilt")
 
 
-def stand_in(name: str, text: str, why: str = "") -> RemoteError:
-    """An exception of a class with the same name as one that cannot travel."""
+def stand_in(name: str, text: str, why: str = "", base: type[RemoteError] | None = None) -> RemoteError:
+    """An exception of a class with the same name as one that cannot travel; `base`: of what kind it is."""
     from holdfast.errors import RemoteError  # noqa: PLC0415 - only where something failed
 
     short = name.rpartition(".")[2]
-    kind = type(short, (RemoteError,), {"__module__": "holdfast.errors", "__reduce__": _reduced})
+    kind = type(short, (base or RemoteError,), {"__module__": "holdfast.errors", "__reduce__": _reduced})
     error: RemoteError = kind(f"{name}: {text} (a stand-in for the original exception: {why})")
     error.original, error.text, error.why = name, text, why
     return error
 
 
 def _reduced(error: RemoteError) -> tuple[Any, ...]:
-    return stand_in, (error.original, error.text, error.why)
+    return stand_in, (error.original, error.text, error.why, type(error).__base__)
 
 
 def lost(told: Told, kind: type[ResultLost] | None = None) -> BaseException:
@@ -118,7 +125,7 @@ def opened(start: int, marks: bytes, values: list[Any]) -> Iterator[tuple[int, i
                 import traceback  # noqa: PLC0415 - as above
 
                 text = "".join(traceback.format_exception(error))
-                told = Told(None, type(error).__name__, str(error), text, why, "", "task", index)
+                told = Told(None, type(error).__name__, str(error), text, why, "", False, "task", index)
                 yield index, worker.FAILED, marks.name_task(index, told) if isinstance(marks, Marks) else told
                 continue
             yield index, worker.PLAIN, result

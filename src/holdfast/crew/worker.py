@@ -51,6 +51,7 @@ class Failure(NamedTuple):
         traceback: from the user's first frame on.
         lost: the task finished, and this is why its result cannot be carried over; else empty.
         shown: the result, shortened, where it was lost.
+        unopened: the task never began, for its arguments could not be rebuilt.
     """
 
     body: bytes | None
@@ -59,6 +60,7 @@ class Failure(NamedTuple):
     traceback: str
     lost: str = ""
     shown: str = ""
+    unopened: bool = False
 
 
 class _File:
@@ -135,6 +137,10 @@ class _Leaving(SystemExit):
     """A task's arguments called ``sys.exit()`` as they were unpickled: it never began, so this is not how it failed."""
 
 
+class _Unopened(Exception):
+    """A task's arguments raised what this holds as they were unpickled."""
+
+
 class _Worker:
     """The loop and what it needs at hand."""
 
@@ -183,6 +189,8 @@ class _Worker:
             return cargo.open_sealed(sealed)
         except SystemExit as leave:
             raise _Leaving(leave.code) from None
+        except BaseException as error:  # noqa: BLE001 - a user's __setstate__ may raise anything
+            raise _Unopened(error) from None
 
     def _run(self, batch: int, call: int, body: Any, reference: bool, sealed: bool, values: list[Any]) -> None:  # noqa: ANN401 - sealed
         book = self._ledger
@@ -411,6 +419,8 @@ def _lost(error: BaseException, result: object) -> Failure:
 
 
 def _describe(error: BaseException) -> Failure:
+    if isinstance(error, _Unopened):
+        return _describe(error.args[0])._replace(unopened=True)
     import traceback  # noqa: PLC0415 - only where something failed
 
     from holdfast import outcome  # noqa: PLC0415 - as above
