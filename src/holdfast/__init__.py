@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from holdfast.install import uninstall as uninstall
     from holdfast.parallel import map as map  # noqa: A004 - the builtin, in parallel
     from holdfast.parallel import starmap as starmap
+    from holdfast.parallel.warm_pools import close_warm_pools as close_warm_pools
     from holdfast.synchronize import all_of as all_of
-    from holdfast.warm_pools import close_warm_pools as close_warm_pools
 
     _context = DefaultContext()
     Array = _context.Array
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
 _OWN = {
     "ProcessExecutor": "holdfast.futures",
     "all_of": "holdfast.synchronize",
-    "close_warm_pools": "holdfast.warm_pools",
+    "close_warm_pools": "holdfast.parallel.warm_pools",
     "cpu_count": "holdfast.cpu",
     "current_worker": "holdfast.crew.seat",
     "install": "holdfast.install",

@@ -17,7 +17,7 @@ from map_tasks import double, fail_at_five, is_gone, pid_of, sleep_if, tell_and_
 
 import holdfast
 from holdfast.errors import TaskTimeout, WorkerDied
-from holdfast.parallel_auto import Sample, decide
+from holdfast.parallel.auto import Sample, decide
 
 BACKENDS = ["processes", "threads"] + (["interpreters"] if sys.version_info >= (3, 12) else [])
 
@@ -125,7 +125,7 @@ def test_progress_bar_without_terminal_one_line(capsys):
 
 
 def test_progress_plain_bar_on_terminal_drawn_in_place():
-    from holdfast.progress import Progress, _Plain
+    from holdfast.parallel.progress import Progress, _Plain
 
     written = []
     bar = _Plain("work")
@@ -159,7 +159,7 @@ def test_progress_bar_on_terminal_drawn_by_tqdm_where_installed(monkeypatch):
         def close(self):
             self.closed = True
 
-    monkeypatch.setattr("holdfast.progress._is_terminal", lambda: True)
+    monkeypatch.setattr("holdfast.parallel.progress._is_terminal", lambda: True)
     monkeypatch.setitem(sys.modules, "tqdm", type("tqdm", (), {"tqdm": Bar}))
     assert len(list(holdfast.map(fail_at_five, range(20), on_error="collect", progress=True))) == 20
     (bar,) = bars
@@ -334,7 +334,7 @@ def test_warm_workers_environment_changed_new_value_counts(context, monkeypatch)
 
 
 def test_warm_workers_idle_for_long_end_by_themselves(monkeypatch):
-    monkeypatch.setattr("holdfast.warm_pools._IDLE", 0.05)
+    monkeypatch.setattr("holdfast.parallel.warm_pools._IDLE", 0.05)
     first = pids()
     while not all(map(is_gone, first)):
         time.sleep(0.01)

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from types import TracebackType
 
-    from holdfast.parallel_feed import Feed
-    from holdfast.parallel_stream import MapJob
-    from holdfast.progress import Meter
+    from holdfast.parallel.feed import Feed
+    from holdfast.parallel.progress import Meter
+    from holdfast.parallel.stream import MapJob
 
 __all__ = ["MapStats", "Results"]
 

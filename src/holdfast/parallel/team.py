@@ -18,7 +18,7 @@ from holdfast.crew import deaths
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from holdfast.parallel_stream import MapJob
+    from holdfast.parallel.stream import MapJob
 
     Outcome = tuple[bool, Any]
     Runner = Callable[[list[Any]], Iterator[Outcome]]

@@ -51,7 +51,7 @@ def _looks_like_users(module: ModuleType) -> bool:
     name = getattr(module, "__name__", "")
     if name in ("__main__", "__mp_main__"):
         return True
-    if name.partition(".")[0] == __package__ or name in sys.builtin_module_names:
+    if name.partition(".")[0] == __name__.partition(".")[0] or name in sys.builtin_module_names:
         return False
     path = getattr(module, "__file__", None)
     if not isinstance(path, str):

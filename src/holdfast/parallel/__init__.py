@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from holdfast.parallel_results import Results
-    from holdfast.progress import Progress
+    from holdfast.parallel.progress import Progress
+    from holdfast.parallel.results import Results
 
     On = Literal["processes", "threads", "interpreters", "auto"]
 
@@ -232,6 +232,6 @@ def _seconds(value: Any) -> float:  # noqa: ANN401 - whatever was given
 
 
 def _start(function: Callable[..., Any], items: Iterable[Any], call: int, options: Options) -> Results[Any]:
-    from holdfast import parallel_start  # noqa: PLC0415 - so that naming map() costs no more than its name
+    from holdfast.parallel import start as parallel_start  # noqa: PLC0415 - so that naming map() costs no more than its name
 
     return parallel_start.start(function, items, call, _checked(function, options))

@@ -19,7 +19,7 @@ from multiprocessing import util
 from typing import TYPE_CHECKING, Any
 
 from holdfast.crew.crew import OPEN, Crew
-from holdfast.snapshot import IMMUTABLE, Snapshot
+from holdfast.parallel.snapshot import IMMUTABLE, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,8 +65,8 @@ class WarmPool:
         self._context, self._workers = context, workers
         self._initializer, self._initargs = initializer, initargs
         self._forked = context.get_start_method() == "fork"
-        if self._forked and "holdfast.parallel_interpreters" in sys.modules:
-            from holdfast.parallel_interpreters import check_fork  # noqa: PLC0415 - only where it is in use
+        if self._forked and "holdfast.parallel.interpreters" in sys.modules:
+            from holdfast.parallel.interpreters import check_fork  # noqa: PLC0415 - only where it is in use
 
             check_fork()
         self._surroundings = _surroundings()

@@ -2,7 +2,7 @@
 
 ::
 
-    thread of a Team ──pickles of arguments──▶ its interpreter (`_inside.serve`) ──a file in memory──▶ the thread
+    thread of a Team ──pickles of arguments──▶ its interpreter (`inside.serve`) ──a file in memory──▶ the thread
 
 Which module makes interpreters depends on the version: ``concurrent.interpreters`` from Python 3.14 on, before that the
 private ones that it is made of (PEP 734, PEP 684).
@@ -19,12 +19,12 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from holdfast.crew import cargo
-from holdfast.parallel_team import Team
+from holdfast.parallel.team import Team
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from holdfast.parallel_team import Outcome
+    from holdfast.parallel.team import Outcome
 
 __all__ = ["check_fork", "interpreter_team"]
 
@@ -172,12 +172,12 @@ class _Runner:
 _BEGIN = """
 import sys
 sys.path[:] = {path!r}
-import holdfast._inside
-sys.modules["holdfast._inside"].begin(_holdfast_payload, {fd})
+import holdfast.parallel.inside
+sys.modules["holdfast.parallel.inside"].begin(_holdfast_payload, {fd})
 """
 _SERVE = """
 import sys as _holdfast_sys
-_holdfast_sys.modules["holdfast._inside"].serve(_holdfast_payload, {fd})
+_holdfast_sys.modules["holdfast.parallel.inside"].serve(_holdfast_payload, {fd})
 """
 
 
@@ -202,7 +202,7 @@ def _pickled(value: object) -> bytes:
         return body
 
 
-def _rebuilt(told: Any) -> BaseException:  # noqa: ANN401 - see `_inside`
+def _rebuilt(told: Any) -> BaseException:  # noqa: ANN401 - see `inside`
     from holdfast.crew.failures import Told, rebuilt  # noqa: PLC0415 - only where something failed
 
     return rebuilt(Told(*told))

@@ -8,16 +8,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from holdfast.cpu import cpu_count
-from holdfast.parallel_feed import Feed
-from holdfast.parallel_results import Results, Run
-from holdfast.parallel_stream import Arrivals, MapJob, Slices
-from holdfast.parallel_team import Team, thread_runner
+from holdfast.parallel.feed import Feed
+from holdfast.parallel.results import Results, Run
+from holdfast.parallel.stream import Arrivals, MapJob, Slices
+from holdfast.parallel.team import Team, thread_runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from holdfast.parallel import Options
-    from holdfast.warm_pools import WarmPool
+    from holdfast.parallel.warm_pools import WarmPool
 
     Describe = Callable[[], tuple[str, int, str]]
 
@@ -77,7 +77,7 @@ def start(function: Callable[..., Any], items: Iterable[Any], call: int, options
     job.cost, job.fixed = plan.cost, options.chunk != 0
     run = _run(job, plan, whole, rest, items, spread=bool(call))
     if options.progress:
-        from holdfast.progress import Meter, shower  # noqa: PLC0415 - few want one
+        from holdfast.parallel.progress import Meter, shower  # noqa: PLC0415 - few want one
 
         run.meter = Meter(job, shower(options.progress, job.name))
     return Results(run, plan.describe, job.name)
@@ -164,7 +164,7 @@ def _who(function: Callable[..., Any], call: int, options: Options, total: int |
     if on == "processes":
         return _processes(function, options, workers, total, reason)
     if on == "interpreters":
-        from holdfast.parallel_interpreters import interpreter_team  # noqa: PLC0415 - few want them
+        from holdfast.parallel.interpreters import interpreter_team  # noqa: PLC0415 - few want them
 
         team = interpreter_team(workers, function, call, options.initializer, options.initargs)
         return function, False, _Plan(team, workers, lambda: (on, workers, reason), partial(_ended, team))
@@ -184,7 +184,7 @@ def _ended(team: Team, _: MapJob) -> None:
 
 
 def _hired(function: Callable[..., Any], options: Options, workers: int) -> WarmPool:
-    from holdfast.warm_pools import hire  # noqa: PLC0415 - only where processes are wanted
+    from holdfast.parallel.warm_pools import hire  # noqa: PLC0415 - only where processes are wanted
 
     return hire(function, context_of(options), workers, options.initializer, options.initargs)
 
@@ -202,8 +202,8 @@ def _processes(
 
 
 def _auto(function: Callable[..., Any], options: Options, workers: int, runner: Any) -> tuple[Any, bool, _Plan]:  # noqa: ANN401
-    from holdfast.parallel_auto import AutoTeam  # noqa: PLC0415 - few want it
-    from holdfast.warm_pools import warm_for  # noqa: PLC0415 - as above
+    from holdfast.parallel.auto import AutoTeam  # noqa: PLC0415 - few want it
+    from holdfast.parallel.warm_pools import warm_for  # noqa: PLC0415 - as above
 
     pools: list[WarmPool] = []
 

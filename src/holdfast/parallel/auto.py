@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast import _core
-from holdfast.parallel_team import Team
+from holdfast.parallel.team import Team
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from holdfast.parallel_stream import MapJob
-    from holdfast.parallel_team import Outcome, Runner, _Seat
+    from holdfast.parallel.stream import MapJob
+    from holdfast.parallel.team import Outcome, Runner, _Seat
 
 __all__ = ["AutoTeam", "Sample", "decide"]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from holdfast.parallel_stream import MapJob
+    from holdfast.parallel.stream import MapJob
 
 __all__ = ["Feed"]
 
