@@ -4,8 +4,8 @@
 
 Three workers run small tasks, some a little longer, that travel many in a batch. A random worker is killed every 20 ms,
 now and then a task is cancelled, waiting or running; with an odd seed a task that takes longer than 0.2 s is stopped.
-Every task must have a result, a ``WorkerDied``, a ``TaskTimeout``, or be cancelled; none may run twice. Exit code: 0 all
-well, 1 not.
+Every task must have a result, a ``WorkerDied``, a ``TaskTimeout``, or be cancelled; none may run twice. Exit code:
+0, or 1 if something is wrong.
 """
 
 from __future__ import annotations
