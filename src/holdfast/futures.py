@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import weakref
-from concurrent.futures import Executor, Future, _base
+from concurrent.futures import CancelledError, Executor, Future, _base
 from concurrent.futures import process as _std
 from itertools import islice
 from multiprocessing import TimeoutError as _Timeout
@@ -116,7 +116,8 @@ class TaskFuture(Future[_T]):
     costs a third of the standard library's.
     """
 
-    _crew: Crew | None = None  # where the task is; None if what runs cannot be stopped
+    _crew: Crew | None = None  # where the task is
+    _kills = True  # what runs is stopped
     _made: threading.Condition | None = None
     error_of = staticmethod(_error_of)
 
@@ -142,6 +143,12 @@ class TaskFuture(Future[_T]):
                 self._state = _RUNNING
                 return True
         return self.set_running_or_notify_cancel()
+
+    def take_back(self) -> None:
+        """What was given to a worker, which had not begun it, waits again."""
+        with self._lock:
+            if self._state == _RUNNING:
+                self._state = _PENDING
 
     def settle(self, value: Any, success: bool) -> None:  # noqa: ANN401 - a result or an exception
         """Take the result or the exception; the first one counts, and none after `cancel`."""
@@ -185,7 +192,7 @@ class TaskFuture(Future[_T]):
         """
         if super().cancel():
             return True
-        if self._crew is None or self.done() or not self._crew.stop_one(self):
+        if self._crew is None or self.done() or not self._crew.stop_one(self, kill=self._kills):
             return self.cancelled()
         with self._condition:
             if self._state != _RUNNING:
@@ -200,6 +207,7 @@ class TaskFuture(Future[_T]):
 class _DropInFuture(TaskFuture[_T]):
     """The future of a task of an executor that stands behind the standard library's."""
 
+    _kills = False  # as documented there
     error_of = staticmethod(_drop_in_error_of)
 
 
@@ -274,7 +282,6 @@ class ProcessExecutor(Executor):
         1024
     """
 
-    _stops = True  # cancel() stops tasks that run
     _future: type[TaskFuture[Any]] = TaskFuture
 
     def __init__(
@@ -367,8 +374,7 @@ class ProcessExecutor(Executor):
         if isinstance(trade, BaseException):
             future.set_exception(trade)
             return future
-        if self._stops:
-            future._crew = crew  # noqa: SLF001 - of this module
+        future._crew = crew  # noqa: SLF001 - of this module
         crew.submit_one(trade, future, (args, kwargs))
         return future
 
@@ -438,11 +444,12 @@ class ProcessExecutor(Executor):
 
         Args:
             wait: return only then.
-            cancel_futures: cancel what has not been given to a worker.
+            cancel_futures: cancel what has not begun.
         """
         crew = self._crew
         if cancel_futures:
-            for future in crew.withdraw():
+            for future in crew.withdraw(CancelledError()):
+                future.take_back()
                 if Future.cancel(future):
                     future.set_running_or_notify_cancel()
         crew.close()
@@ -468,7 +475,6 @@ class _NoFeeder:
 class DropInExecutor(ProcessExecutor, _std.ProcessPoolExecutor):  # type: ignore[misc]
     """What ``ProcessPoolExecutor()`` makes where holdfast is installed; ``cancel()`` leaves what runs, as ever."""
 
-    _stops = False
     _future = _DropInFuture
     _call_queue = _NoFeeder()
 

@@ -4,13 +4,13 @@ import itertools
 import os
 import signal
 import time
-from concurrent.futures import as_completed
+from concurrent.futures import CancelledError, as_completed
 
 import pytest
 
 import holdfast
 from holdfast.errors import TaskTimeout, WorkerDied
-from holdfast.futures import ProcessExecutor
+from holdfast.futures import DropInExecutor, ProcessExecutor
 
 WARM = 3000
 SHARED = {}  # what forked workers use
@@ -37,6 +37,7 @@ def note_and_wait():
 
 _ACTS = {
     "wait": lambda: SHARED["event"].wait(600),
+    "tell": lambda: (SHARED["queue"].put("begun"), SHARED["event"].wait(600)),
     "set": lambda: SHARED["event"].set() or None,
     "hang": note_and_wait,
     "die": lambda: os.kill(os.getpid(), signal.SIGKILL),
@@ -49,6 +50,13 @@ def shared():
     SHARED.update(event=holdfast.Event(), queue=holdfast.SimpleQueue())
     yield
     SHARED.clear()
+
+
+@pytest.fixture
+def shared_event(shared):  # noqa: ARG001 - it is in there
+    yield SHARED["event"]
+    if SHARED:
+        SHARED["event"].set()
 
 
 @pytest.fixture
@@ -158,3 +166,36 @@ def test_timeout_in_a_batch_fails_only_that_task():
     failed = [futures[future] for future, error in errors.items() if error is not None]
     assert failed == ["hang", "hang"]
     assert all(error is None or isinstance(error, TaskTimeout) for error in errors.values())
+
+
+def test_shutdown_with_cancel_what_travels_together_and_has_not_begun_is_cancelled(shared_event):
+    executor = ProcessExecutor(2, holdfast.get_context("fork"))
+    for future in [executor.submit(act, x) for x in range(WARM)]:
+        future.result(60)
+    futures = list(burst(executor, "wait", "wait"))
+    waiting = [future for future in futures if not future.done()]
+    executor.shutdown(wait=False, cancel_futures=True)
+    shared_event.set()
+    executor.shutdown()
+    assert all(future.done() for future in futures)
+    assert sum(future.cancelled() for future in waiting) >= 1
+
+
+def test_shutdown_with_cancel_a_map_under_way_ends_with_an_error(shared_event):
+    executor = ProcessExecutor(1, holdfast.get_context("fork"))
+    results = executor.map(act, ["wait", *range(1000)], chunksize=10)
+    executor.shutdown(wait=False, cancel_futures=True)
+    shared_event.set()
+    with pytest.raises(CancelledError):
+        list(results)
+    executor.shutdown()
+
+
+def test_drop_in_executor_cancel_of_what_was_given_and_has_not_begun_succeeds(shared_event):
+    with DropInExecutor(1, holdfast.get_context("fork")) as executor:
+        first, second, third = (executor.submit(act, what) for what in ("tell", 2, 3))
+        SHARED["queue"].get()
+        assert second.cancel()
+        assert not first.cancel()
+        shared_event.set()
+        assert (first.result(60), third.result(60)) == ("tell", 3)

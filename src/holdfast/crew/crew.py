@@ -237,18 +237,19 @@ class Crew:
             call()
         self.wake()
 
-    def withdraw(self) -> list[Any]:
-        """Forget what nobody was given; the slips of single calls among it."""
+    def withdraw(self, reason: BaseException) -> list[Any]:
+        """Forget what nobody has begun: jobs end with `reason`; the slips of single calls are returned."""
         calls: Calls = []
         with self.lock:
             self._sort_inbox(calls)
-            slips = [single.slip for single in self.plan.singles]
-            self.plan.singles.clear()
-            for job in list(self.plan.jobs):
-                self.plan.abandon(job)
+            for hand in list(self.plan.hands.values()):
+                self._take_all_back(hand)
+            slips = self.plan.take_singles()
+            jobs = {*self.plan.jobs, *(batch.job for batch in self.plan.again)}
+            calls += [partial(job.end, reason) for job in jobs if self.plan.abandon(job)]
+        self.wake()
         for call in calls:
             call()
-        self.wake()
         return slips
 
     def abandon(self, job: Job) -> None:
@@ -326,25 +327,26 @@ class Crew:
         self.wake()
         return stopped
 
-    def stop_one(self, slip: object) -> bool:
-        """Stop a single call: it is not begun, or its worker is killed; false if it has finished."""
+    def stop_one(self, slip: object, *, kill: bool = True) -> bool:
+        """Stop a single call: it is not begun, or, with `kill`, its worker is killed; false if neither can be."""
+        calls: Calls = []
         with self.lock:
-            self._sort_inbox([])
-            if self.plan.withdraw(slip):
-                return True
-            for hand in list(self.plan.hands.values()):
-                if all(self.plan.place(batch, slip) is None for batch in hand.batches):
-                    continue
-                self._take_all_back(hand)
-                stopped = self.plan.withdraw(slip)
-                if not stopped and hand.batches:
-                    at = self.plan.place(hand.batches[0], slip)
-                    stopped = at is not None and self._doom(hand, at, None)
-                break
-            else:
-                return False
+            self._sort_inbox(calls)
+            stopped = self.plan.withdraw(slip) or self._stop_given(slip, kill=kill)
         self.wake()
+        for call in calls:
+            call()
         return stopped
+
+    def _stop_given(self, slip: object, *, kill: bool) -> bool:
+        for hand in list(self.plan.hands.values()):
+            if any(self.plan.place(batch, slip) is not None for batch in hand.batches):
+                self._take_all_back(hand)
+                if self.plan.withdraw(slip):
+                    return True
+                at = self.plan.place(hand.batches[0], slip) if hand.batches and kill else None
+                return at is not None and self._doom(hand, at, None)
+        return False
 
     def _take_all_back(self, hand: Hand) -> None:
         """Take back what a worker has not begun."""
@@ -409,12 +411,9 @@ class Crew:
             return min(self.workers, max(len(self.plan.hands), self.plan.batches()))
         return min(self.workers, max(1, self.plan.outstanding()))
 
-    def _all_busy(self) -> bool:
-        return all(hand.batches for hand in self.plan.hands.values())
-
     def _need_more(self, calls: Calls) -> None:
         """Start a worker for a job, if all that there are have something to do."""
-        if len(self.plan.hands) < self.workers and self._all_busy():
+        if len(self.plan.hands) < self.workers and all(hand.batches for hand in self.plan.hands.values()):
             hand = Hand(self.staff.next_number())
             try:
                 with held_back():

@@ -178,7 +178,7 @@ class Trade:
         retries: how often a task that failed is run again.
     """
 
-    __slots__ = ("function", "name", "reference", "retries", "timeout")
+    __slots__ = ("cost", "function", "name", "reference", "retries", "timeout")
 
     def __init__(
         self,
@@ -190,6 +190,7 @@ class Trade:
     ) -> None:
         self.function, self.reference, self.name = function, reference, name
         self.timeout, self.retries = timeout, retries
+        self.cost: float | None = None  # seconds of a call, lately
 
 
 class Single(NamedTuple):
@@ -309,7 +310,6 @@ class Plan:
         self.singles: deque[Single] = deque()
         self.full = False  # there is more to give than room
         self._turn = False
-        self._cost: float | None = None  # seconds of a single call, lately
         self._most = most
         self._workers = workers
         self._numbers = 0
@@ -366,7 +366,7 @@ class Plan:
         timeout = self.singles[0].trade.timeout if job is None else job.timeout
         if timeout is not None or best.batches[0].job.timeout is not None or self._most is not None:
             return None
-        cost = self._cost if job is None else job.cost
+        cost = self.singles[0].trade.cost if job is None else job.cost
         unknown = _SHARES if job is not None and job.chunk < 0 else 2
         depth = (
             unknown if cost is None else max(2, min(_DEEPEST, int(_AHEAD / max(cost * best.batches[-1].count, 1e-7))))
@@ -413,9 +413,9 @@ class Plan:
         singles = self.singles
         trade = singles[0].trade
         count = 1
-        if self._cost is not None and self._most is None and len(self.hands) >= self._workers:
+        if trade.cost is not None and self._most is None and len(self.hands) >= self._workers:
             share = -(-len(singles) // len(self.hands))
-            count = max(1, min(share, _LARGEST_BUNDLE, int(_WORTHWHILE / max(self._cost, 1e-7))))
+            count = max(1, min(share, _LARGEST_BUNDLE, int(_WORTHWHILE / max(trade.cost, 1e-7))))
         found: list[Single] = []
         while singles and singles[0].trade is trade and len(found) < count:
             single = singles.popleft()
@@ -455,8 +455,8 @@ class Plan:
             trust = min(0.9, 0.3 + count / 1000)  # what a batch itself costs spoils the figure of small ones
             job.cost = spent if job.cost is None else job.cost * (1 - trust) + spent * trust
             if isinstance(job, Bundle):
-                weight = 0.1 if found.count == 1 else 0.5
-                self._cost = spent if self._cost is None else self._cost * (1 - weight) + spent * weight
+                trade, weight = job.singles[0].trade, 0.1 if found.count == 1 else 0.5
+                trade.cost = spent if trade.cost is None else trade.cost * (1 - weight) + spent * weight
         self._drop_done(self.hands[number])
         return found
 
@@ -546,6 +546,15 @@ class Plan:
         job.ended = True
         self.again = deque(b for b in self.again if b.job is not job)
         return count
+
+    def take_singles(self) -> list[Any]:
+        """Forget the single calls that have not been given, or were taken back; their slips."""
+        slips = [single.slip for single in self.singles]
+        self.singles.clear()
+        for batch in [batch for batch in self.again if isinstance(batch.job, Bundle)]:
+            self.again.remove(batch)
+            slips += [single.slip for single in batch.job.singles[batch.start : batch.start + batch.count]]  # type: ignore[attr-defined]
+        return slips
 
     def withdraw(self, slip: object) -> bool:
         """Forget a single call that has not been given, or was taken back; whether it was there."""
