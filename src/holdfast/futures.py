@@ -449,7 +449,6 @@ class ProcessExecutor(Executor):
         crew = self._crew
         if cancel_futures:
             for future in crew.withdraw(CancelledError()):
-                future.take_back()
                 if Future.cancel(future):
                     future.set_running_or_notify_cancel()
         crew.close()

@@ -244,9 +244,11 @@ class Crew:
             self._sort_inbox(calls)
             for hand in list(self.plan.hands.values()):
                 self._take_all_back(hand)
-            slips = self.plan.take_singles()
+            # Each worker is left one, also those that have not got round to it: what was submitted first is done.
+            slips = self.plan.take_singles(sum(not hand.batches for hand in self.plan.hands.values()))
             jobs = {*self.plan.jobs, *(batch.job for batch in self.plan.again)}
             calls += [partial(job.end, reason) for job in jobs if self.plan.abandon(job)]
+            self._hand_out(calls)
         self.wake()
         for call in calls:
             call()

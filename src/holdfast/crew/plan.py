@@ -547,14 +547,18 @@ class Plan:
         self.again = deque(b for b in self.again if b.job is not job)
         return count
 
-    def take_singles(self) -> list[Any]:
-        """Forget the single calls that have not been given, or were taken back; their slips."""
-        slips = [single.slip for single in self.singles]
-        self.singles.clear()
-        for batch in [batch for batch in self.again if isinstance(batch.job, Bundle)]:
+    def take_singles(self, kept: int) -> list[Any]:
+        """Forget the single calls that have not been given, or were taken back, but for the first few; their slips."""
+        bundles = [batch for batch in self.again if isinstance(batch.job, Bundle)]
+        found = list(self.singles)
+        for batch in bundles:
             self.again.remove(batch)
-            slips += [single.slip for single in batch.job.singles[batch.start : batch.start + batch.count]]  # type: ignore[attr-defined]
-        return slips
+            found += batch.job.singles[batch.start : batch.start + batch.count]  # type: ignore[attr-defined]
+        found.sort(key=lambda single: single.serial)
+        self.singles = deque(found[:kept])
+        for single in found:
+            single.slip.take_back()
+        return [single.slip for single in found[kept:]]
 
     def withdraw(self, slip: object) -> bool:
         """Forget a single call that has not been given, or was taken back; whether it was there."""
