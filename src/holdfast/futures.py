@@ -452,6 +452,7 @@ class ProcessExecutor(Executor):
                 if Future.cancel(future):
                     future.set_running_or_notify_cancel()
         crew.close()
+        self._finalizer.detach()  # an interrupt that comes within a finalizer is lost
         if wait:
             crew.join()
 

@@ -363,6 +363,11 @@ class Stream(Job):
     def _stirred(self) -> bool:
         return self._there() or self.failure is not None or (self._total is not None and self.used >= self._total)
 
+    @property
+    def finished(self) -> bool:
+        """Whether all results were used."""
+        return self._total is not None and self.used >= self._total
+
     def wait_for_room(self, crew: Crew, fed: int, window: int) -> int:
         """Wait until more arguments may be given.
 
@@ -457,6 +462,8 @@ class IMapIterator:
 
     def __del__(self) -> None:
         stream = self._stream
+        if stream.finished:  # most are: an interrupt that comes within __del__ is lost
+            return
         stream.drop()
         if stream.credit is not None:
             self._crew.later(partial(self._crew.feed, stream, credit=None))

@@ -9,7 +9,7 @@ import os
 import random
 import signal
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,7 +43,8 @@ def at_random_moments(workplace: Path, method: str, number: signal.Signals) -> I
         for moment, program in zip(moments, programs, strict=True):
             time.sleep(max(0.0, began + moment - time.monotonic()))
             if number == signal.SIGINT:
-                os.killpg(program.process.pid, number)
+                with suppress(ProcessLookupError):  # it has ended by itself: its output says why
+                    os.killpg(program.process.pid, number)
             else:
                 program.process.send_signal(number)
         yield from zip(moments, programs, strict=True)

@@ -68,6 +68,9 @@ def test_plan_batch_is_shortened_the_rest_is_given_next():
     assert (following.start, following.count) == (3, before - 3)
 
 
-def test_plan_chunk_size_of_the_caller_is_not_changed():
-    assert Plan().most_bytes(Job(b"function", True, chunk=7)) is None
+def test_plan_batches_that_count_are_not_changed():
+    job = Job(b"function", True, chunk=7)
+    assert Plan().most_bytes(job) is not None
+    job.fixed = True
+    assert Plan().most_bytes(job) is None
     assert Plan(2).most_bytes(Job(b"function", True, chunk=0)) is None

@@ -10,11 +10,13 @@ use crate::os::{fault, identity, memory};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// File of the arena for named objects.
 pub const NAMED: &str = "named";
 const NEW: &str = "new-";
+/// How often a file is made that other programs, which start just then, sweep away before it is marked as used.
+const TRIES: u32 = 1000;
 
 /// Makes this program's arena.
 pub(super) fn create(registry: &mut Vec<&'static Arena>) -> Result<&'static Arena> {
@@ -29,16 +31,12 @@ pub(super) fn create(registry: &mut Vec<&'static Arena>) -> Result<&'static Aren
 /// Makes an arena under a temporary name and gives it its name in one step. `None`: the name is taken.
 fn create_named(dir: &Path, name: &str, registry: &mut Vec<&'static Arena>) -> Result<Option<&'static Arena>> {
     let path = dir.join(name);
-    let temporary = dir.join(format!("{NEW}{}-{:016x}", std::process::id(), identity::random_u64()));
     let refuse = |e: io::Error| match e.raw_os_error() {
         Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG | libc::ENOMEM) => memory::full(dir, &e),
         _ => Error::new("HF502", format!("cannot make shared memory in {}: {e}", dir.display())),
     };
-    let file = memory::open(&temporary, true).map_err(refuse)?;
+    let (temporary, file) = unfinished(dir).map_err(refuse)?;
     let made = (|| {
-        if !memory::mark_used(&file) || !memory::has_name(&file) {
-            return Err(io::Error::from_raw_os_error(libc::EAGAIN)); // somebody swept it between open and flock
-        }
         memory::allocate(&file, (CHUNKS_AT + CHUNK) as u64)?;
         let base = memory::map(&file, SPAN)?;
         Ok(Arena::from_mapping(base, name.to_owned(), path.clone(), Some(file), MAX_CHUNKS))
@@ -65,6 +63,19 @@ fn create_named(dir: &Path, name: &str, registry: &mut Vec<&'static Arena>) -> R
         }
     }
     Ok(Some(enter(arena, registry)?))
+}
+
+/// A new file under a temporary name, which nobody sweeps away any more.
+fn unfinished(dir: &Path) -> io::Result<(PathBuf, File)> {
+    for _ in 0..TRIES {
+        let temporary = dir.join(format!("{NEW}{}-{:016x}", std::process::id(), identity::random_u64()));
+        let file = memory::open(&temporary, true)?;
+        if memory::mark_used(&file) && memory::has_name(&file) {
+            return Ok((temporary, file));
+        }
+        remove(&temporary); // another program has come upon it between open and flock, and sweeps it, or has
+    }
+    Err(io::Error::from_raw_os_error(libc::EAGAIN))
 }
 
 fn enter(arena: Arena, registry: &mut Vec<&'static Arena>) -> Result<&'static Arena> {
