@@ -75,7 +75,12 @@ class Reporting(popen_fork.Popen):
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """The exit code, or None while the process runs."""
+        before = self.returncode
         code: int | None = super().poll(flag)
+        if before is None and code is not None:
+            core = sys.modules.get("holdfast._core")
+            if core is not None:
+                core.sweep()  # what the child held of shared memory is free at once, not when somebody needs memory
         if code is not None and self._outcome is not None and not self._outcome.ended:
             self._outcome.ended = True
             if self._outcome.is_none():

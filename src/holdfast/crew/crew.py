@@ -298,6 +298,7 @@ class Crew:
             call()
         self.staff.end_all(_GRACE)
         self.wake()
+        self.join(5.0)  # until the workers are buried; not for ever, for a callback may keep the pump
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until all workers have ended; false if they had not after `timeout` seconds."""
@@ -483,9 +484,8 @@ class Crew:
         try:
             self.refill()
         except OSError as error:
-            if not self.plan.hands:
+            if not self.plan.hands:  # else it goes on with fewer workers, and tries again at the next look around
                 self._give_up(error)
-            # with fewer workers it goes on, and tries again at the next look around
 
     def _over(self) -> bool:
         """Whether the pump may end. Tells workers to end, when there is nothing more to come."""
