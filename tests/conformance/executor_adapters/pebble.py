@@ -14,6 +14,7 @@ from types import ModuleType, SimpleNamespace
 
 import holdfast
 from holdfast import WorkerDied as ProcessExpired
+from holdfast.crew.trades import Trades
 from holdfast.futures import ProcessExecutor
 
 __all__ = ["CONSTS", "ProcessExpired", "ProcessPool"]
@@ -91,7 +92,7 @@ class ProcessPool:
     def _submit(self, function, timeout, args, kwargs):
         with self._lock:
             self._begun = True
-            self._executor._timeout = timeout
+            self._executor._trades = Trades(timeout)  # a limit for each task, where holdfast has one for each executor
             future = self._executor.submit(function, *args, **kwargs)
             self._futures.append(future)
         return future
