@@ -141,6 +141,14 @@ def test_plan_hand_with_a_limit_gets_that_many_batches_and_no_more():
     assert plan.give() is None
 
 
+def test_plan_last_batch_of_a_hand_could_not_be_given_it_gets_another():
+    plan = plan_with(job_of(range(2)), most=1)
+    hand, batch = plan.give()
+    assert not hand.open
+    plan.withdrawn(hand, batch)
+    assert plan.give()[0] is hand
+
+
 def test_plan_credit_bounds_what_is_given():
     job = job_of(range(5))
     job.credit = 2

@@ -217,6 +217,13 @@ def use_kept():
     return keep["pool"].apply(double, (1,))
 
 
+def test_pool_with_a_limit_of_tasks_arguments_that_cannot_be_pickled_leave_it_working(context):
+    with context.Pool(1, maxtasksperchild=1) as pool:
+        with pytest.raises(TypeError):
+            pool.apply(double, (threading.Lock(),))
+        assert [pool.apply(double, (x,)) for x in range(3)] == [0, 2, 4]
+
+
 def test_pool_dropped_while_running_ends(context):
     pools = [context.Pool(1)]
     reference = weakref.ref(pools[0])

@@ -722,8 +722,6 @@ class Crew:
             for batch in [b for b in hand.batches if b.number in numbers]:
                 self.plan.withdrawn(hand, batch)
                 self._fail_batch(batch, error, calls)
-            if not hand.open:
-                self.staff.dismiss(hand.number)
 
     def _sealed(self, hand: Hand, batch: Batch, calls: Calls) -> list[Any]:
         """The arguments of a batch, sealed; what cannot be pickled fails, and the rest becomes several batches."""

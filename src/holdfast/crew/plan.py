@@ -493,9 +493,10 @@ class Plan:
         batch.values, batch.count = batch.values[:count], count
 
     def withdrawn(self, hand: Hand, batch: Batch) -> None:
-        """Forget a batch that could not be given."""
+        """Forget a batch that could not be given; the hand takes another one, also if that was to be its last."""
         hand.batches.remove(batch)
         hand.given -= 1
+        hand.open = True
 
     def died(
         self, hand: Hand, begun: int, base: int, noted: int, finished: int | None, claimed: int = _MOST
