@@ -306,7 +306,6 @@ class ProcessExecutor(Executor):
         _check_numbers(count, initializer, max_tasks_per_child)
         _end_with_process()
         self._trades = Trades(timeout, retries)
-        self._counted = max_tasks_per_child is not None
         self._mp_context = context
         with held_back():
             self._crew = Crew(
@@ -413,7 +412,6 @@ class ProcessExecutor(Executor):
             raise trade
         options = {"call": 1, "chunk": chunksize, "timeout": trade.timeout, "retries": trade.retries}
         job = _Results(trade.function, trade.reference, True, name=trade.name, **options)
-        job.fixed = self._counted
         rounds = zip(*iterables, strict=False)
         values = list(rounds) if buffersize is None else list(islice(rounds, buffersize))
         job.waiting.extend(values)

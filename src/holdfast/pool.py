@@ -97,7 +97,6 @@ class Pool(Lookalike):
         _check_callable(initializer)
         self._ctx = chosen
         self._trades = Trades()
-        self._counted = maxtasksperchild is not None
         outfit = seat.fitted(finalizer, finalargs, pin, threads_per_worker)
         with held_back():
             self._crew: Crew = Crew(chosen, count, initializer, initargs, maxtasksperchild, outfit=outfit)
@@ -250,7 +249,6 @@ class Pool(Lookalike):
         trade = self._trades.get(func)
         known = None if isinstance(trade, BaseException) else trade
         job = MapResult(self, known, values, callback, error_callback, call=call, chunk=chunk)
-        job.fixed = self._counted
         if isinstance(trade, BaseException):
             job.end(trade)
         elif values:
@@ -287,7 +285,6 @@ class Pool(Lookalike):
         if isinstance(trade, BaseException):
             raise trade
         job = Stream(trade.function, trade.reference, kind is IMapIterator, chunk=chunksize, name=trade.name)
-        job.fixed = self._counted
         window = chunksize * max(_WINDOW, 32 * self._crew.workers)
         return kind(self, self._crew, job, iterable, window)
 
@@ -401,7 +398,6 @@ class ThreadPool(Pool):
             raise ValueError(message)
         _check_callable(initializer)
         self._trades = Unsealed()
-        self._counted = False
         crew: Any = ThreadCrew(count, initializer, initargs)
         self._crew = crew
         self._terminate = util.Finalize(self, crew.terminate, exitpriority=15)

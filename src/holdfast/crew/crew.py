@@ -60,9 +60,8 @@ __all__ = ["Crew"]
 OPEN, CLOSED, TERMINATED = range(3)
 _MANY = 256  # messages taken at a time
 _LOOK_AGAIN = 5.0  # seconds after which the pump looks around without being told
-_STUCK = (
-    0.005  # seconds after which what waits behind a task may go to an idle worker, or what is behind it be looked for
-)
+# Seconds after which what waits behind a task may go to an idle worker, and results behind it are looked for.
+_STUCK = 0.005
 _LONGEST_PAUSE = 0.1  # seconds between such looks when they find nothing
 _FALSE_STARTS = 8  # workers in a row that end by themselves before they are ready
 _KILLED_STARTS = 100  # the same, killed
@@ -118,7 +117,6 @@ class Crew:
         self._false_starts = 0.0
         self._doomed: dict[int, Doom] = {}  # by hand
         self._pause = _STUCK  # seconds until ledgers are looked into again, if need be
-        self._whole = most is not None  # batches are counted: none is divided
         self.insight = Insight()
         started = self.insight.started
         self.staff = Staff(
@@ -354,7 +352,7 @@ class Crew:
     def _take_all_back(self, hand: Hand) -> None:
         """Take back what a worker has not begun."""
         self.plan.recalled(hand, self.staff.take_back(hand.number))
-        if not self._whole and hand.batches:
+        if not self.plan.counted and hand.batches:
             found = self.staff.revoke(hand.number, hand.batches[0].number)
             if found is not None:
                 self.plan.revoked(hand, *found)

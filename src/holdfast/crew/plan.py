@@ -19,7 +19,7 @@ from holdfast._records import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
 __all__ = ["Aftermath", "Batch", "Bundle", "Hand", "Job", "Plan", "Trade"]
@@ -37,23 +37,23 @@ _MOST = (1 << 24) - 1  # tasks in any batch: what a claim has room for
 
 
 class Line(deque["Any"]):
-    """Arguments that come one by one."""
+    """Arguments that come one by one; one thread may put them in while others take them out."""
 
     def take(self, count: int) -> list[Any]:
         """Take the first ones out."""
-        if count >= len(self):
-            taken = list(self)
-            self.clear()
-            return taken
-        return [self.popleft() for _ in range(count)]
+        return [self.popleft() for _ in range(min(count, len(self)))]
 
 
 class Shelf:
-    """Arguments that are all there."""
+    """Arguments that are all there: a list is cut out of them when it is needed.
+
+    Args:
+        values: a sequence that does not change.
+    """
 
     __slots__ = ("_at", "_values")
 
-    def __init__(self, values: list[Any]) -> None:
+    def __init__(self, values: Sequence[Any]) -> None:
         self._values, self._at = values, 0
 
     def __len__(self) -> int:
@@ -63,15 +63,15 @@ class Shelf:
         """Take the first ones out."""
         start = self._at
         self._at = min(start + count, len(self._values))
-        return self._values[start : self._at]
+        taken = self._values[start : self._at]
+        return taken if isinstance(taken, list) else list(taken)
 
     def extend(self, values: Iterable[Any]) -> None:
-        """Add some."""
-        self._values.extend(values)
+        """Nothing can be added: `values` is empty."""
 
     def clear(self) -> None:
         """Forget all."""
-        self._values, self._at = [], 0
+        self._values, self._at = (), 0
 
 
 class Job:
@@ -311,12 +311,14 @@ class Plan:
         self.full = False  # there is more to give than room
         self._turn = False
         self._most = most
+        self.counted = most is not None  # batches are: none is made larger, or divided
         self._workers = workers
         self._numbers = 0
         self._serial = 0  # of single calls
 
     def add(self, job: Job) -> None:
         """Take a job."""
+        job.fixed = job.fixed or self.counted
         self.jobs.append(job)
 
     def add_single(self, trade: Trade, slip: Any, value: Any) -> None:  # noqa: ANN401 - see Single
@@ -485,7 +487,7 @@ class Plan:
 
     def most_bytes(self, job: Job) -> int | None:
         """How many bytes of arguments a batch of a job should have; None if its size is not ours to choose."""
-        return None if job.fixed or self._most is not None else _HEAVY
+        return None if job.fixed or self.counted else _HEAVY
 
     def shorten(self, batch: Batch, count: int) -> None:
         """Leave a batch its first tasks, before it is sent; the others are given next."""

@@ -8,9 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from holdfast.cpu import cpu_count
+from holdfast.crew.plan import Line, Shelf
 from holdfast.parallel.feed import Feed
 from holdfast.parallel.results import Results, Run
-from holdfast.parallel.stream import Arrivals, MapJob, Slices
+from holdfast.parallel.stream import MapJob
 from holdfast.parallel.team import Team, thread_runner
 
 if TYPE_CHECKING:
@@ -83,18 +84,18 @@ def start(function: Callable[..., Any], items: Iterable[Any], call: int, options
     return Results(run, plan.describe, job.name)
 
 
-def _arguments(items: Iterable[Any], *, spread: bool) -> tuple[Slices | None, Iterator[Any] | None]:
+def _arguments(items: Iterable[Any], *, spread: bool) -> tuple[Shelf | None, Iterator[Any] | None]:
     """The arguments, if they are all there, or else their iterator."""
     if type(items) in (list, tuple) or (type(items) in (range, str, bytes) and not spread):
         values: Any = items
         if spread:
             values = [tuple(value) for value in values]
-        return Slices(tuple(values) if type(values) is list else values), None
+        return Shelf(tuple(values) if type(values) is list else values), None
     return None, iter(items)
 
 
 def _run(
-    job: MapJob, plan: _Plan, whole: Slices | None, rest: Iterator[Any] | None, items: object, *, spread: bool
+    job: MapJob, plan: _Plan, whole: Shelf | None, rest: Iterator[Any] | None, items: object, *, spread: bool
 ) -> Run:
     backend = plan.backend
     if whole is not None:
@@ -103,7 +104,7 @@ def _run(
         job.total = len(whole)
         job.credit = job.window()
     else:
-        job.waiting = Arrivals()
+        job.waiting = Line()
         job.expected = _expected(items)
     run = Run(job, backend, partial(plan.release, job), None, None)
     job.on_failure = partial(_give_up, backend, job)

@@ -18,51 +18,14 @@ from typing import TYPE_CHECKING, Any
 from holdfast.crew.plan import Job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
 
-__all__ = ["Arrivals", "MapJob", "Slices"]
+__all__ = ["MapJob"]
 
 _AHEAD = 0.02  # seconds of work of each worker that may be under way beyond what was used
 _LEAST_AHEAD = 4  # tasks of each worker, whatever they cost
 _LEAST_BATCH = 0.0005  # seconds of work that are not divided between workers
 _MOST_AHEAD = 1 << 16  # tasks of all workers
-
-
-class Arrivals(deque[Any]):
-    """Arguments that come one by one, put in by one thread while others take them out."""
-
-    def take(self, count: int) -> list[Any]:
-        """Take the first ones out."""
-        return [self.popleft() for _ in range(min(count, len(self)))]
-
-
-class Slices:
-    """Arguments that are all there: a list is cut out of them when it is needed.
-
-    Args:
-        values: a sequence that does not change.
-    """
-
-    __slots__ = ("_at", "_values")
-
-    def __init__(self, values: Sequence[Any]) -> None:
-        self._values, self._at = values, 0
-
-    def __len__(self) -> int:
-        return len(self._values) - self._at
-
-    def take(self, count: int) -> list[Any]:
-        """Take the first ones out."""
-        start = self._at
-        self._at = min(start + count, len(self._values))
-        return list(self._values[start : self._at])
-
-    def extend(self, values: Iterable[Any]) -> None:
-        """Nothing can be added: `values` is empty."""
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._values, self._at = (), 0
 
 
 class MapJob(Job):
