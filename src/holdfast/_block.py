@@ -1,7 +1,7 @@
 """Shared bytes, for what needs neither a lock nor ctypes, whose import costs milliseconds in every child."""
 
 from holdfast import _core
-from holdfast.synchronize import _rebuild
+from holdfast._shared import rebuild
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,4 +17,4 @@ class Block(_core.Bytes):
 
     def __reduce__(self) -> "tuple[Any, ...]":
         """Travels as a handle."""
-        return _rebuild, (type(self), *self._handle())
+        return rebuild, (type(self), *self._handle())

@@ -342,6 +342,9 @@ def _append(fd: int, path: bytes, line: bytes, inode: int, device: int, limit: i
     False if more than a write is needed (see ``_logfile``); nothing of the line is in the file then. ``limit``: bytes.
     """
 
+def _libraries() -> tuple[str, ...]:
+    """The paths of the shared objects that this process has loaded."""
+
 def release_cache() -> None:
     """Gives the memory that free blocks keep back to the system."""
 

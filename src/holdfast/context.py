@@ -207,9 +207,13 @@ class BaseContext(_std.BaseContext):
         **options: Any,  # noqa: ANN401
     ) -> Pool:
         """A pool of worker processes; by default as many as `cpu_count` says."""
+        from holdfast import popen  # noqa: PLC0415
+
+        context = self.get_context()
+        popen.prepare(context.get_start_method())  # before the import that takes longest
         from holdfast.pool import Pool  # noqa: PLC0415
 
-        return Pool(processes, initializer, initargs, maxtasksperchild, context=self.get_context(), **options)
+        return Pool(processes, initializer, initargs, maxtasksperchild, context=context, **options)
 
     def get_context(self, method: str | None = None) -> Any:  # noqa: ANN401 - one of the classes below
         """This context, or that of a start method.

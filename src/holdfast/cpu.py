@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["cpu_count", "folders", "set_share"]
+__all__ = ["cpu_count", "folders", "set_share", "share"]
 
 _share: int | None = None  # of a pool's worker
 
@@ -40,6 +40,16 @@ def cpu_count() -> int:
     if wanted is None:
         wanted = _granted()
     return wanted if _share is None else min(wanted, _share)
+
+
+def share(workers: int) -> int:
+    """The CPUs that each of as many workers counts as its own, 1 or more."""
+    wanted = _override()
+    if wanted is None:
+        machine = os.cpu_count()
+        # Control groups, whose files take long to read, can only grant less.
+        wanted = 1 if machine is not None and machine // workers <= 1 else cpu_count()
+    return max(1, (wanted if _share is None else min(wanted, _share)) // workers)
 
 
 def set_share(cpus: int) -> None:
@@ -97,6 +107,8 @@ def folders(proc: str, controller: str) -> Iterator[tuple[str, int]]:
             groups[1] = path
     for line in _lines(f"{proc}/mountinfo"):  # 30 23 0:26 ROOT MOUNTPOINT OPTIONS ... - TYPE SOURCE SUPEROPTIONS
         before, _, after = line.partition(" - ")
+        if not after.startswith("cgroup"):
+            continue
         root, mount = (_unescaped(field) for field in before.split()[3:5])
         kind, _, options = after.split(" ", 2)
         version = {"cgroup2": 2, "cgroup": 1}.get(kind)

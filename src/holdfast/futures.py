@@ -11,63 +11,39 @@ here, and the others go on. It breaks only if no worker can be started.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 import threading
 import time
 import weakref
 from concurrent.futures import CancelledError, Executor, Future, _base
-from concurrent.futures import process as _std
 from itertools import islice
 from multiprocessing import TimeoutError as _Timeout
 from multiprocessing import util
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast.crew import seat
 from holdfast.crew.crew import OPEN, TERMINATED, Crew
-from holdfast.crew.failures import Told, lost, note, rebuilt
 from holdfast.crew.interrupts import held_back
 from holdfast.crew.trades import Trades
-from holdfast.errors import InitializerFailed, RemoteError, ResultLost, WorkerDied
 from holdfast.pool_results import Stream
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
+    from typing import Any, TypeVar
 
+    from holdfast.crew.failures import Told
     from holdfast.crew.insight import Insights, PoolStats
+    from holdfast.errors import WorkerDied
+
+    _T = TypeVar("_T")
 
 __all__ = ["ProcessExecutor", "TaskFuture"]
 
-_T = TypeVar("_T")
 _PENDING, _RUNNING, _FINISHED = _base.PENDING, _base.RUNNING, _base.FINISHED
 _CANCELLED, _NOTIFIED = _base.CANCELLED, _base.CANCELLED_AND_NOTIFIED
 _MOST_WORKERS = 1 << 16
-
-
-class ExecutorWorkerDied(WorkerDied, _std.BrokenProcessPool):
-    """A worker of an executor died while it ran this task; the executor goes on."""
-
-    code = "HF301"
-
-
-class NoWorkers(InitializerFailed, _std.BrokenProcessPool):
-    """The initializer of an executor's workers raised, so that there are none."""
-
-    code = "HF307"
-
-
-class ExecutorResultLost(ResultLost, _std.BrokenProcessPool):
-    """A task finished, but its result cannot be rebuilt here; the executor goes on."""
-
-    code = "HF303"
-
-
-class ExecutorArgumentsLost(RemoteError, _std.BrokenProcessPool):
-    """The arguments of a task could not be rebuilt in the worker, for which programs expect a broken pool."""
-
-    code = "HF306"
 
 
 class _Logged:
@@ -89,27 +65,24 @@ class _Logged:
 
 
 def _error_of(told: Told) -> BaseException:
-    if told.lost and told.body is None:
-        return lost(told, ExecutorResultLost)
-    error = rebuilt(told, _std._RemoteTraceback)  # noqa: SLF001 - shown as ever
-    if told.lost:
-        note(error, f"[HF303] the task finished, but {told.lost}")
-    return error
+    from holdfast import executor_errors  # noqa: PLC0415 - only where something failed
 
-
-def _drop_in_error_of(told: Told) -> BaseException:
-    if told.unopened:
-        return rebuilt(told, _std._RemoteTraceback, ExecutorArgumentsLost)  # noqa: SLF001 - as above
-    return _error_of(told)
+    return executor_errors.error_of(told)
 
 
 def _no_workers(error: BaseException) -> BaseException:
-    failed = NoWorkers(f"the initializer raised {type(error).__name__}: {error}; no task can be run")
-    failed.__cause__ = error
-    return failed
+    from holdfast import executor_errors  # noqa: PLC0415 - as above
+
+    return executor_errors.no_workers(error)
 
 
-class TaskFuture(Future[_T]):
+def _worker_died() -> type[WorkerDied]:
+    from holdfast import executor_errors  # noqa: PLC0415 - as above
+
+    return executor_errors.ExecutorWorkerDied
+
+
+class TaskFuture(Future["_T"]):
     """The future of a task; `cancel` stops the task even if it runs. A slip, as `plan.Single` has it.
 
     Its condition is made when somebody waits, which few do, around the lock that is there from the start: so a future
@@ -202,13 +175,6 @@ class TaskFuture(Future[_T]):
         self._invoke_callbacks()  # type: ignore[attr-defined]
         self.set_running_or_notify_cancel()
         return True
-
-
-class _DropInFuture(TaskFuture[_T]):
-    """The future of a task of an executor that stands behind the standard library's."""
-
-    _kills = False  # as documented there
-    error_of = staticmethod(_drop_in_error_of)
 
 
 class _Results(Stream):
@@ -317,7 +283,7 @@ class ProcessExecutor(Executor):
                 lazy=True,
                 label="ExecutorWorker",
                 exits=False,
-                died=ExecutorWorkerDied,
+                died=_worker_died,
                 on_failed_start=_no_workers,
                 outfit=seat.fitted(finalizer, finalargs, pin, threads_per_worker),
             )
@@ -344,7 +310,9 @@ class ProcessExecutor(Executor):
     def _check_open(self) -> None:
         crew = self._crew
         if crew.broken is not None:
-            raise _std.BrokenProcessPool(str(crew.broken)) from crew.broken
+            from concurrent.futures.process import BrokenProcessPool  # noqa: PLC0415 - as above
+
+            raise BrokenProcessPool(str(crew.broken)) from crew.broken
         if crew.state != OPEN:
             message = "cannot schedule new futures after " + ("interpreter shutdown" if _exiting else "shutdown")
             raise RuntimeError(message)
@@ -463,40 +431,6 @@ class ProcessExecutor(Executor):
         self.shutdown(wait=True)
 
 
-class _NoFeeder:
-    """In place of the queue whose feeding thread programs wait for: calls are in their queue when `submit` returns."""
-
-    def join_thread(self) -> None:
-        """Nothing to wait for."""
-
-
-class DropInExecutor(ProcessExecutor, _std.ProcessPoolExecutor):  # type: ignore[misc]
-    """What ``ProcessPoolExecutor()`` makes where holdfast is installed; ``cancel()`` leaves what runs, as ever."""
-
-    _future = _DropInFuture
-    _call_queue = _NoFeeder()
-
-    def __init__(
-        self,
-        max_workers: int | None = None,
-        mp_context: Any = None,  # noqa: ANN401 - a context of either library
-        initializer: Callable[..., object] | None = None,
-        initargs: tuple[Any, ...] = (),
-        *,
-        max_tasks_per_child: int | None = None,
-    ) -> None:
-        if max_tasks_per_child is not None:
-            if mp_context is None:
-                mp_context = multiprocessing.get_context("spawn")  # as documented
-            elif mp_context.get_start_method(allow_none=False) == "fork":
-                message = (
-                    "max_tasks_per_child is incompatible with the fork multiprocessing start method; supply another"
-                )
-                raise ValueError(message)
-        options = {"max_tasks_per_child": max_tasks_per_child, "threads_per_worker": None}
-        super().__init__(max_workers, mp_context, initializer, initargs, **options)  # type: ignore[arg-type]
-
-
 def _check_numbers(count: int, initializer: object, most: int | None) -> None:
     if count <= 0:
         message = "max_workers must be greater than 0"
@@ -544,6 +478,3 @@ def _results(crew: Crew, job: Stream, rounds: Iterator[Any], given: int, end: fl
                 yield values.pop()  # and keep nothing of it
     finally:
         crew.abandon(job)
-
-
-__all__ += ["ExecutorResultLost", "ExecutorWorkerDied", "NoWorkers"]

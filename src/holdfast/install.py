@@ -206,7 +206,7 @@ def _patch_pool(module: types.ModuleType) -> None:
 
 
 def _patch_executor(module: types.ModuleType) -> None:
-    _become(module.ProcessPoolExecutor, "holdfast.futures", "DropInExecutor")
+    _become(module.ProcessPoolExecutor, "holdfast.executor_drop_in", "DropInExecutor")
 
 
 def _patch_managers(module: types.ModuleType) -> None:

@@ -419,6 +419,9 @@ def _check_callable(initializer: object) -> None:
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attributes
     """Everything else is the standard library's."""
+    if name.startswith("__"):  # the import system asks for __path__
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
     from multiprocessing import pool  # noqa: PLC0415 - it loads much that a pool does without
 
     return getattr(pool, name)

@@ -7,9 +7,12 @@ boarding pass for children that do not share memory, and a clear error when ther
 from __future__ import annotations
 
 import errno
+import math
 import os
+import select
 import sys
 from contextlib import suppress
+from importlib import import_module
 from multiprocessing import popen_fork
 
 from holdfast import family, guard, lifeline
@@ -22,8 +25,9 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
     from typing import Any
 
-__all__ = ["ForkPopen", "Reporting"]
+__all__ = ["ForkPopen", "Reporting", "prepare"]
 
+_LONGEST = 2**31 - 1  # milliseconds that a poll may take
 _WORKER = ("holdfast.crew.worker", "main")
 # Processes that are not daemons by name, but belong to an object of their parent and are of no use without it.
 _SERVANTS = frozenset(
@@ -33,6 +37,12 @@ _SERVANTS = frozenset(
         ("multiprocessing.managers", "_run_server"),
     }
 )
+
+
+_OTHERS = {
+    "spawn": ("SpawnPopen", "holdfast.popen_fresh"),
+    "forkserver": ("ForkServerPopen", "holdfast.popen_served"),
+}
 
 
 def _target(process: BaseProcess) -> tuple[str | None, str | None]:
@@ -88,6 +98,15 @@ class Reporting(popen_fork.Popen):
                 self._outcome.close()
                 self._outcome = None
         return code
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait for the process to end, `timeout` seconds at most; as ever, without all that ``connection`` loads."""
+        if self.returncode is None and timeout is not None:
+            poller = select.poll()
+            poller.register(self.sentinel, select.POLLIN)
+            if not poller.poll(min(math.ceil(max(timeout, 0.0) * 1000), _LONGEST)):
+                return None
+        return self.poll(os.WNOHANG if timeout == 0 else 0)
 
     def account(self) -> Account | None:
         """What the ended process left, or None if it left nothing."""
@@ -158,11 +177,25 @@ class ForkPopen(Reporting):
     """Start by fork."""
 
 
+def prepare(method: str) -> None:
+    """Start what the first worker of a pool needs beside itself, so that it comes up while other things are done.
+
+    Args:
+        method: how the worker will be started.
+
+    Raises:
+        MainGuardMissing: this is a child that imports its main module.
+    """
+    if method not in _OTHERS:
+        return
+    guard.check()
+    import_module(_OTHERS[method][1]).prepare()
+
+
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a class
     """The other start methods, with all that they import: in a program that forks, each child would pay for it."""
-    if name in ("SpawnPopen", "ForkServerPopen"):
-        from holdfast import popen_fresh  # noqa: PLC0415 - see above
-
-        return getattr(popen_fresh, name)
+    for kind, module in _OTHERS.values():
+        if name == kind:
+            return getattr(import_module(module), name)
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)

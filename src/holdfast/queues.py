@@ -16,7 +16,7 @@ import types
 
 from holdfast import _core
 from holdfast._awaitable import AsyncQueue
-from holdfast.synchronize import _KIND, _checked, _same, _Shared
+from holdfast._shared import KIND, Shared, checked, same
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _JOINABLE = 8  # see rust/holdfast-core/src/arena/layout.rs
 _MOST = 0xFFFF_FFFF
 
 
-class _Ring(AsyncQueue, _Shared, _core.Queue):
+class _Ring(AsyncQueue, Shared, _core.Queue):
     """What all queues have in common."""
 
     __slots__ = ("__weakref__",)
@@ -51,8 +51,8 @@ class _Ring(AsyncQueue, _Shared, _core.Queue):
     @classmethod
     def _new(cls, maxsize: int, name: str | None) -> "Self":
         most = min(maxsize, _MOST) if maxsize > 0 else 0
-        made = cls._make(_KIND["Queue"], 1, _checked(name), cls._extra, most, 0)
-        _same(made, name, maximum=most, flags=cls._extra)
+        made = cls._make(KIND["Queue"], 1, checked(name), cls._extra, most, 0)
+        same(made, name, maximum=most, flags=cls._extra)
         return made
 
     def __repr__(self) -> str:
@@ -233,6 +233,9 @@ def simple_queue(caller: "FrameType", ctx: "Any", **options: "Any") -> "Any":
 
 def __getattr__(name: str) -> "Any":
     """Everything else is the standard library's."""
+    if name.startswith("__"):  # the import system asks for __path__
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
     from multiprocessing import queues
 
     return getattr(queues, name)

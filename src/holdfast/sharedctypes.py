@@ -10,7 +10,8 @@ from multiprocessing.reduction import ForkingPickler
 
 from holdfast import _core
 from holdfast._block import Block
-from holdfast.synchronize import _KIND, RLock, _checked, _rebuild, _Shared
+from holdfast._shared import KIND, Shared, checked, rebuild
+from holdfast.synchronize import RLock
 
 TYPE_CHECKING = False
 
@@ -61,7 +62,7 @@ def _rebuild_raw(type_: "Any", block: Block, length: int | None) -> "Any":
 
 
 def _new(type_: "Any", name: str | None = None) -> "Any":
-    return _at(type_, Block._new(max(1, ctypes.sizeof(type_)), _checked(name)))
+    return _at(type_, Block._new(max(1, ctypes.sizeof(type_)), checked(name)))
 
 
 def _lock_of(name: str) -> RLock:
@@ -122,7 +123,7 @@ def RawArray(typecode_or_type: "Any", size_or_initializer: "Any", *, name: str |
     return _fill(_new(element * len(size_or_initializer), name), size_or_initializer, name)
 
 
-class SharedValue(_Shared, _core.Value):
+class SharedValue(Shared, _core.Value):
     """A shared number with its lock. Made by :func:`Value`."""
 
     __slots__ = ("__weakref__", "_lock")
@@ -130,7 +131,7 @@ class SharedValue(_Shared, _core.Value):
 
     def __reduce__(self) -> "tuple[Any, ...]":
         """Travels as a handle."""
-        return _rebuild, (type(self), *self._handle())
+        return rebuild, (type(self), *self._handle())
 
     def __repr__(self) -> str:
         """The number and who holds its lock."""
@@ -212,7 +213,7 @@ def Value(  # noqa: N802
         if len(args) > 1:
             message = f"{type_.__name__} takes at most 1 argument"
             raise TypeError(message)
-        value = SharedValue._make(_KIND["Value"], 0, _checked(name), ord(letter), 0, 0)
+        value = SharedValue._make(KIND["Value"], 0, checked(name), ord(letter), 0, 0)
         _check_type(value, letter, name)
         if args:
             with value.get_lock():

@@ -5,13 +5,12 @@ object lives in shared memory (a handle of it goes through any pickle), works be
 and answers ``stats()``. Times are seconds.
 """
 
-import sys
 import threading
-from multiprocessing.process import current_process
 from time import monotonic
 
 from holdfast import _core
 from holdfast._awaitable import AsyncBarrier, AsyncCondition, AsyncEvent, AsyncRLock, AsyncSide
+from holdfast._shared import BOUNDED, KIND, WORDS, Shared, checked, flag_bits, same, size_class
 
 TYPE_CHECKING = False
 
@@ -33,125 +32,11 @@ __all__ = [
     "all_of",
 ]
 
-# The first use of a primitive in this process: the core learns what the process is called and how it was started.
-_core.set_process_name(current_process().name)
-if (_installer := sys.modules.get("holdfast.install")) is not None:
-    _core.set_lenient(_installer.is_installed())
-
 #: Greatest value of a semaphore, as in multiprocessing.
 SEM_VALUE_MAX = 0x7FFF_FFFF
 
-_KIND = {name: number for number, name in enumerate(_core.kinds())}
-_STRICT, _RAISE, _BOUNDED = 1, 2, 4
-# Words behind a slot of each size class (see rust/holdfast-core/src/arena/layout.rs).
-_WORDS = (0, 224, 4064)
 
-
-def _flags(on_owner_death: str, *, strict: bool) -> int:
-    if on_owner_death not in ("warn", "raise"):
-        from holdfast.errors import BadArgument
-
-        message = f'on_owner_death is "warn" or "raise", not {on_owner_death!r}'
-        raise BadArgument(message)
-    return (_RAISE if on_owner_death == "raise" else 0) | (_STRICT if strict else 0)
-
-
-def _checked(name: object) -> str | None:
-    """A name as the core takes it.
-
-    Raises:
-        BadArgument: It is not a text, empty, or has characters that no name can have.
-    """
-    if name is None:
-        return None
-    if not isinstance(name, str) or not name or not name.isprintable():
-        from holdfast.errors import BadArgument
-
-        message = f"a name is a text of at least one printable character, not {name!r}"
-        raise BadArgument(message)
-    return name
-
-
-def _same(made: "Any", name: str | None, **expected: int) -> None:
-    """Checks that an object was made with these parameters, or is new.
-
-    Raises:
-        NameClash: It was found by its name and has others.
-    """
-    if name is not None:
-        info = made._info()
-        for key, value in expected.items():
-            if info[key] != value:
-                from holdfast.errors import NameClash
-
-                message = f"the name {name!r} belongs to a {info['kind']} whose {key} is {info[key]}, not {value}"
-                raise NameClash(message)
-
-
-def _size_class(words: int) -> int:
-    for size, room in enumerate(_WORDS):
-        if words <= room:
-            return size
-    return -1
-
-
-class _Shared:
-    """What all primitives have in common; mixed in front of a native class."""
-
-    __slots__ = ()
-    _free = "free"
-
-    def __reduce__(self) -> "tuple[Any, ...]":
-        return _rebuild, (type(self), *self._handle())
-
-    def __repr__(self) -> str:
-        from holdfast._stats import describe
-        from holdfast.errors import HoldfastError
-
-        try:
-            return describe(type(self), self._info(), self._free)
-        except HoldfastError as error:
-            return f"<holdfast.{type(self).__name__} {error}>"
-
-    def stats(self) -> "Stats":
-        """Who holds it, since when and from which line, who waits, and how often it was contended and recovered.
-
-        Raises:
-            ClosedError: It was closed in this process.
-
-        Example:
-            >>> import holdfast
-            >>> lock = holdfast.Lock()
-            >>> with lock:
-            ...     lock.stats().holder.thread
-            'MainThread'
-        """
-        from holdfast._stats import stats_of
-
-        return stats_of(self._info())
-
-    @property
-    def name(self) -> str:
-        """Its name, "" if it has none."""
-        name: str = self._info()["name"]
-        return name
-
-    # The standard library's queues and tests reach through these.
-    @property
-    def _semlock(self) -> "Self":
-        return self
-
-    if TYPE_CHECKING:
-
-        def _handle(self) -> tuple[str, int, int, int]: ...
-        def _info(self) -> dict[str, Any]: ...
-
-
-def _rebuild(cls: "Any", arena: str, slot: int, generation: int, kind: int) -> "Any":
-    return cls._find(arena, slot, generation, kind)
-
-
-class Lock(_Shared, _core.Lock):
+class Lock(Shared, _core.Lock):
     """A mutual-exclusion lock for threads and processes.
 
     Args:
@@ -179,7 +64,7 @@ class Lock(_Shared, _core.Lock):
         cls, name: str | None = None, *, ctx: object = None, on_owner_death: str = "warn", strict: bool = False
     ) -> "Self":
         """Makes the lock, or finds the one of that name."""
-        return cls._make(_KIND["Lock"], 0, _checked(name), _flags(on_owner_death, strict=strict), 0, 0)
+        return cls._make(KIND["Lock"], 0, checked(name), flag_bits(on_owner_death, strict=strict), 0, 0)
 
     def _count(self) -> int:
         return self._depth()
@@ -191,7 +76,7 @@ class Lock(_Shared, _core.Lock):
         return self.locked()
 
 
-class RLock(AsyncRLock, _Shared, _core.RLock):
+class RLock(AsyncRLock, Shared, _core.RLock):
     """A lock that its holder may take again; it is free after as many releases.
 
     Args and errors as for :class:`Lock`; only the holding thread may release it.
@@ -207,7 +92,7 @@ class RLock(AsyncRLock, _Shared, _core.RLock):
 
     def __new__(cls, name: str | None = None, *, ctx: object = None, on_owner_death: str = "warn") -> "Self":
         """Makes the lock, or finds the one of that name."""
-        return cls._make(_KIND["RLock"], 0, _checked(name), _flags(on_owner_death, strict=False), 0, 0)
+        return cls._make(KIND["RLock"], 0, checked(name), flag_bits(on_owner_death, strict=False), 0, 0)
 
     def _count(self) -> int:
         return self._depth()
@@ -219,7 +104,7 @@ class RLock(AsyncRLock, _Shared, _core.RLock):
         return self.locked()
 
 
-class Semaphore(_Shared, _core.Semaphore):
+class Semaphore(Shared, _core.Semaphore):
     """A counter that never goes below zero; permits of a dead process come back.
 
     They come back unless the semaphore is used for signalling, that is, once somebody has released what another had
@@ -255,11 +140,11 @@ class Semaphore(_Shared, _core.Semaphore):
 
             message = f"a semaphore's value is between 0 and {SEM_VALUE_MAX}, not {value}"
             raise BadArgument(message)
-        size = _size_class(value)
+        size = size_class(value)
         cells = value if size >= 0 else 0
-        flags = _flags(on_owner_death, strict=False) | cls._extra
-        made = cls._make(_KIND["Semaphore"], max(size, 0), _checked(name), flags, value, cells)
-        _same(made, name, maximum=value, flags=flags)
+        flags = flag_bits(on_owner_death, strict=False) | cls._extra
+        made = cls._make(KIND["Semaphore"], max(size, 0), checked(name), flags, value, cells)
+        same(made, name, maximum=value, flags=flags)
         return made
 
     def __repr__(self) -> str:
@@ -289,10 +174,10 @@ class BoundedSemaphore(Semaphore):
     """
 
     __slots__ = ()
-    _extra = _BOUNDED
+    _extra = BOUNDED
 
 
-class Event(AsyncEvent, _Shared, _core.Event):
+class Event(AsyncEvent, Shared, _core.Event):
     """A flag to wait for. ``set()`` never waits for anybody, so a signal handler may call it.
 
     Args:
@@ -312,7 +197,7 @@ class Event(AsyncEvent, _Shared, _core.Event):
 
     def __new__(cls, name: str | None = None, *, ctx: object = None) -> "Self":
         """Makes the event, or finds the one of that name."""
-        return cls._make(_KIND["Event"], 0, _checked(name), 0, 0, 0)
+        return cls._make(KIND["Event"], 0, checked(name), 0, 0, 0)
 
     def __repr__(self) -> str:
         """What it is, how many wait, and whether it is set; the form of ``threading.Event``."""
@@ -333,7 +218,7 @@ class _NoCounter:
         raise NotImplementedError
 
 
-class Condition(AsyncCondition, _Shared, _core.Condition):
+class Condition(AsyncCondition, Shared, _core.Condition):
     """A place to wait until something has changed, under a lock.
 
     ``acquire``, ``release`` and ``with`` are those of the lock. ``wait(timeout=None)`` releases it, sleeps until
@@ -368,7 +253,7 @@ class Condition(AsyncCondition, _Shared, _core.Condition):
 
             message = f"a Condition takes a holdfast Lock or RLock, or a name; not {lock!r} and name {name!r}"
             raise BadArgument(message)
-        condition = cls._make(_KIND["Condition"], 2, _checked(name), 0, 0, 0)
+        condition = cls._make(KIND["Condition"], 2, checked(name), 0, 0, 0)
         condition._bind(RLock(name=name and f"{name} (its lock)") if lock is None else lock)
         return condition
 
@@ -428,7 +313,7 @@ def _rebuild_condition(
     return condition
 
 
-class _Parties(_Shared, _core.Barrier):
+class _Parties(Shared, _core.Barrier):
     """The shared words of a barrier."""
 
     __slots__ = ("__weakref__",)
@@ -466,15 +351,15 @@ class Barrier(AsyncBarrier):
         name: str | None = None,
     ) -> None:
         """Makes the barrier, or finds the one of that name."""
-        most = _WORDS[2] // 4
+        most = WORDS[2] // 4
         if not 1 <= parties <= most:
             from holdfast.errors import BadArgument
 
             message = f"a barrier has between 1 and {most} parties, not {parties}"
             raise BadArgument(message)
         # Two pairs a party: those of the last round may not have read their verdicts yet.
-        shared = _Parties._make(_KIND["Barrier"], _size_class(4 * parties), _checked(name), 0, parties, 0)
-        _same(shared, name, maximum=parties)
+        shared = _Parties._make(KIND["Barrier"], size_class(4 * parties), checked(name), 0, parties, 0)
+        same(shared, name, maximum=parties)
         self._shared, self._action, self._timeout = shared, action, timeout
 
     def __reduce__(self) -> "tuple[Any, ...]":
@@ -568,7 +453,7 @@ def _rebuild_barrier(shared: _Parties, action: "Callable[[], object] | None", ti
     return barrier
 
 
-class RWLock(_Shared, _core.RWLock):
+class RWLock(Shared, _core.RWLock):
     """Many readers or one writer. A waiting writer keeps new readers out, so it does not starve.
 
     A reader may read again while it reads. Dead readers are counted out, a dead writer is taken over with a warning.
@@ -593,7 +478,7 @@ class RWLock(_Shared, _core.RWLock):
 
     def __new__(cls, name: str | None = None, *, ctx: object = None, on_owner_death: str = "warn") -> "Self":
         """Makes the lock, or finds the one of that name."""
-        return cls._make(_KIND["RWLock"], 1, _checked(name), _flags(on_owner_death, strict=False), 0, 0)
+        return cls._make(KIND["RWLock"], 1, checked(name), flag_bits(on_owner_death, strict=False), 0, 0)
 
     def read(self) -> "Side":
         """The reading side: a context manager with ``acquire(block, timeout)`` and ``release()``."""
@@ -651,7 +536,7 @@ class all_of:  # noqa: N801 - reads like a verb in `with all_of(a, b):`
 
     def __init__(self, *locks: "Any") -> None:
         """Names the locks; nothing is taken yet."""
-        strangers = [lock for lock in locks if not isinstance(lock, (_Shared, Side)) or not hasattr(lock, "acquire")]
+        strangers = [lock for lock in locks if not isinstance(lock, (Shared, Side)) or not hasattr(lock, "acquire")]
         if strangers or not locks:
             from holdfast.errors import BadArgument
 
@@ -743,7 +628,7 @@ def _identity(lock: "Any") -> "tuple[Any, ...]":
         return (info["arena"], info["slot"], str(lock.acquire.__name__))
     if isinstance(lock, Condition):
         lock = lock._lock
-    if isinstance(lock, _Shared):
+    if isinstance(lock, Shared):
         info = lock._info()
         return (info["arena"], info["slot"], "")
     return ("", id(lock), "")

@@ -10,7 +10,8 @@ import pytest
 
 import holdfast
 from holdfast.errors import TaskTimeout, WorkerDied
-from holdfast.futures import DropInExecutor, ProcessExecutor
+from holdfast.executor_drop_in import DropInExecutor
+from holdfast.futures import ProcessExecutor
 
 WARM = 3000
 SHARED = {}  # what forked workers use

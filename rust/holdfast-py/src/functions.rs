@@ -96,6 +96,11 @@ unsafe extern "C-unwind" fn kinds(_: Object, _: Object) -> Object {
     py::give(py::tuple(&names))
 }
 
+unsafe extern "C-unwind" fn libraries(_: Object, _: Object) -> Object {
+    let paths: Vec<Object> = holdfast_core::os::objects::loaded().iter().map(|path| py::text(path)).collect();
+    py::give(py::tuple(&paths))
+}
+
 /// The table of functions.
 pub fn methods() -> *mut ffi::PyMethodDef {
     let mut list = crate::watch::methods();
@@ -118,6 +123,7 @@ pub fn methods() -> *mut ffi::PyMethodDef {
         py::fast(c"_claim", crate::batch::claim_one),
         py::fast(c"_revoke", crate::batch::revoke),
         py::fast(c"_append", crate::append::append_line),
+        py::no_args(c"_libraries", libraries),
         py::no_args(c"release_cache", crate::queue::release_cache),
         ffi::PyMethodDef::zeroed(),
     ]);

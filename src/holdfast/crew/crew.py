@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import itertools
 import os
-import queue
 import signal
 import threading
 import time
+from _queue import Empty  # the module around it loads more than it has
 from collections import deque
 from contextlib import suppress
 from functools import partial
@@ -38,11 +38,11 @@ from holdfast.crew.endings import (
     worker_died,
 )
 from holdfast.crew.failures import Marks, Told
-from holdfast.crew.insight import Insight, Insights, PoolStats
 from holdfast.crew.interrupts import held_back
 from holdfast.crew.plan import Hand, Plan
 from holdfast.crew.seat import Outfit
 from holdfast.crew.staff import Staff
+from holdfast.crew.tally import Tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from holdfast.crew.deaths import Death
+    from holdfast.crew.insight import Insights, PoolStats
     from holdfast.crew.plan import Batch, Job, Trade
     from holdfast.errors import WorkerDied
 
@@ -78,7 +79,7 @@ class Crew:
         most: batches that a worker does before another takes its place; None for any number.
         lazy: start workers as they are needed.
         label: of the processes' names.
-        died: the class of the errors for dead workers.
+        died: returns the class of the errors for dead workers.
         exits: whether ``sys.exit()`` in a task ends its worker; else it is how that task failed.
         on_failed_start: makes the error for all tasks from a failed initializer's; by default that error.
         outfit: of the workers' seats.
@@ -99,7 +100,7 @@ class Crew:
         lazy: bool = False,
         label: str = "PoolWorker",
         exits: bool = True,
-        died: type[WorkerDied] | None = None,
+        died: Callable[[], type[WorkerDied]] = worker_died,
         on_failed_start: Callable[[BaseException], BaseException] | None = None,
         outfit: Outfit | None = None,
     ) -> None:
@@ -117,8 +118,8 @@ class Crew:
         self._false_starts = 0.0
         self._doomed: dict[int, Doom] = {}  # by hand
         self._pause = _STUCK  # seconds until ledgers are looked into again, if need be
-        self.insight = Insight()
-        started = self.insight.started
+        self.tally = Tally()
+        started = self.tally.started
         self.staff = Staff(
             context, workers, label, initializer, tuple(initargs), outfit or Outfit(), started, exits=exits
         )
@@ -262,14 +263,12 @@ class Crew:
         with self.lock:
             hands = self.plan.hands.values()
             running = sum(bool(hand.batches) for hand in hands)
-            waiting = self.plan.outstanding() + len(self._inbox) - running
-            note = self.insight
-            return PoolStats(len(hands), waiting, running, note.done, note.failed, note.retried, note.deaths)
+            return self.tally.stats(len(hands), running, self.plan.outstanding() + len(self._inbox))
 
     def insights(self) -> Insights:
         """Where the workers' time went."""
         with self.lock:
-            return self.insight.insights(self.staff.present())
+            return self.tally.insights(self.staff.present())
 
     def terminate(self, reason: Callable[[], BaseException] | None = None) -> None:
         """End the workers at once; what has no result yet fails.
@@ -429,6 +428,7 @@ class Crew:
 
     def _run(self) -> None:
         try:
+            self.staff.watch()
             while not self._round():
                 pass
         except BaseException as error:  # noqa: BLE001 - nobody may wait for ever
@@ -474,7 +474,7 @@ class Crew:
     def _messages(self, timeout: float) -> list[Any]:
         try:
             found: list[Any] = self._results.get_many(_MANY, timeout > 0, timeout or None)
-        except queue.Empty:
+        except Empty:
             return []
         return found
 
@@ -515,14 +515,14 @@ class Crew:
         if found is None:
             return
         known = min(found.done - start, len(values))  # from the ledger
-        if longest > self.insight.floor:
-            calls.append(partial(self.insight.note, found, start + at, longest))
+        if longest > self.tally.floor:
+            calls.append(partial(self.tally.note, found, start + at, longest))
         self.plan.arrived(number, batch, len(values) - known, spent / len(values))
         if known:
             start, values, marks = start + known, values[known:], marks and marks[known:]
         if not values:
             return
-        self.insight.took(self.staff.members[number].seat, len(values))
+        self.tally.took(self.staff.members[number].seat, len(values))
         if marks is None:
             calls.append(partial(found.job.deliver, found.start + start, None, values))
         else:
@@ -540,7 +540,7 @@ class Crew:
                 start, marks, values = found
                 any_found = True
                 self.plan.arrived(hand.number, batch.number, len(values))
-                self.insight.took(self.staff.members[hand.number].seat, len(values))
+                self.tally.took(self.staff.members[hand.number].seat, len(values))
                 self._deliver(batch, start, marks, values, calls, self.staff.members[hand.number].process.pid)
         return any_found
 
@@ -559,7 +559,7 @@ class Crew:
             for offset, mark in enumerate(marks):
                 if mark == worker.FAILED:
                     again = self.plan.retry(job, begin + offset, batch.values[start + offset])
-                    self.insight.failing(again=again)
+                    self.tally.failing(again=again)
                     if again:
                         told[offset] = worker.SKIPPED
                     values[offset] = with_task(batch, pid, begin + offset, Told(*values[offset]))
@@ -576,7 +576,7 @@ class Crew:
         death, words, (marks, values) = self.staff.bury(number, ready=hand is not None and hand.ready)
         told = self.state == TERMINATED or self.broken is not None
         idle = hand is None or not hand.batches
-        self.insight.ended(death.seat, words, in_order=told or (death.exitcode == 0 and idle))
+        self.tally.ended(death.seat, words, in_order=told or (death.exitcode == 0 and idle))
         if hand is None:
             return
         doomed = self._doomed.pop(number, None)
@@ -589,7 +589,7 @@ class Crew:
         if batch is not None:
             fresh = values[after.skip : batch.count - batch.done + after.skip]
             if fresh:
-                self.insight.took(death.seat, len(fresh))
+                self.tally.took(death.seat, len(fresh))
                 self._deliver(batch, batch.done, marks[after.skip :], fresh, calls, death.pid)
             for position in after.lost:
                 self._lose(batch, position, death, doomed, calls, sending=after.sending)
@@ -598,7 +598,7 @@ class Crew:
         elif not hand.ready and death.exitcode != 0:
             self._false_starts += 1 / _KILLED_STARTS if death.signal == "SIGKILL" else 1 / _FALSE_STARTS
             if self._false_starts >= 1 and self.broken is None:
-                kind = self._died or worker_died()
+                kind = self._died()
                 last = f"the last one (pid {death.pid}) {death.how()}"
                 message = f"many workers in a row ended before they were ready; {last}"
                 self._break(kind(message, pid=death.pid, exitcode=death.exitcode, signal=death.signal), calls)
@@ -617,15 +617,15 @@ class Crew:
         error: BaseException
         if doomed is not None and (doomed.batch, doomed.position) == (batch.number, position):
             if doomed.reason is None:
-                self.insight.lost(again=False)
+                self.tally.lost(again=False)
                 return
             error = doomed.reason
         else:
             error = death.error(
-                job.name, job.number(index), deaths.shown_call(job.call, value), sending=sending, kind=self._died
+                job.name, job.number(index), deaths.shown_call(job.call, value), sending=sending, kind=self._died()
             )
         again = self.plan.retry(job, index, value)
-        self.insight.lost(again=again)
+        self.tally.lost(again=again)
         if not again:
             calls.append(partial(job.fail, index, error))
 
@@ -730,7 +730,7 @@ class Crew:
             return sealed
         self.plan.withdrawn(hand, batch)
         for index, error in failures:
-            self.insight.lost(again=False)
+            self.tally.lost(again=False)
             calls.append(failing(batch.job, batch.start + index, error))
         bad = {index for index, _ in failures}
         for good, run in itertools.groupby(range(batch.count), lambda index: index not in bad):
@@ -792,5 +792,5 @@ class Crew:
 
     def _fail_batch(self, batch: Batch, error: BaseException, calls: Calls) -> None:
         for position in range(batch.done, batch.count):
-            self.insight.lost(again=False)
+            self.tally.lost(again=False)
             calls.append(failing(batch.job, batch.start + position, error))

@@ -18,7 +18,7 @@ import sys
 import warnings
 from contextlib import suppress
 
-from holdfast import cpu
+from holdfast import _core, cpu
 from holdfast._records import NamedTuple
 
 TYPE_CHECKING = False
@@ -37,6 +37,7 @@ __all__ = [
     "fitted",
     "prepare",
     "set_limits",
+    "shared_out",
     "take",
     "variables",
 ]
@@ -44,7 +45,7 @@ __all__ = [
 SHARE = -1  # threads: as many as this worker's share of the CPUs
 _LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
 _VARIABLES = (*_LIBRARIES, "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")
-_FILES = (b"openblas", b"mkl_rt", b"blis", b"libgomp", b"libomp", b"libiomp")  # in the names of such libraries' files
+_FILES = ("openblas", "mkl_rt", "blis", "libgomp", "libomp", "libiomp")  # in the names of such libraries' files
 
 _limits: dict[str, str] = {}  # variables that were set by a pool, not by the user
 _current: Worker | None = None
@@ -112,18 +113,22 @@ def fitted(
     return Outfit(finalizer, tuple(finalargs), tuple(cores), threads)
 
 
-def assigned(outfit: Outfit, number: int, workers: int) -> Seat:
+def shared_out(outfit: Outfit, workers: int) -> Outfit:
+    """An outfit that says how many CPUs a worker's share is, of as many workers."""
+    if outfit.threads != SHARE:
+        return outfit
+    return outfit._replace(threads=1 if outfit.cores else cpu.share(workers))
+
+
+def assigned(outfit: Outfit, number: int) -> Seat:
     """The seat of a worker that is about to be started.
 
     Args:
-        outfit: of the crew.
+        outfit: of the crew, `shared_out`.
         number: of the seat.
-        workers: how many seats there are.
     """
     core = outfit.cores[number % len(outfit.cores)] if outfit.cores else None
     threads = outfit.threads
-    if threads == SHARE:
-        threads = 1 if outfit.cores else max(1, cpu.cpu_count() // workers)
     return Seat(number, core, threads, variables(threads), outfit.finalizer, outfit.finalargs)
 
 
@@ -157,12 +162,7 @@ def prepare() -> None:
 
 
 def _has_threaded_libraries() -> bool:
-    try:
-        with open("/proc/self/maps", "rb") as file:  # noqa: PTH123 - pathlib costs 3 ms
-            maps = file.read()
-    except OSError:
-        return False
-    return any(name in maps for name in _FILES)
+    return any(name in path for path in _core._libraries() for name in _FILES)  # noqa: SLF001 - of this package
 
 
 def _limit_loaded(threads: int) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
-import queue
 import select
 import signal
 import threading
 import time
+from _queue import Empty  # the module around it loads more than it has
 from collections import deque
 from contextlib import suppress
 from multiprocessing.reduction import ForkingPickler
@@ -97,7 +97,7 @@ class Staff:
             guard.check()
         self.results = self._ours.SimpleQueue()
         self.members: dict[int, _Member] = {}
-        self._workers, self._outfit, self._started = workers, outfit, started
+        self._outfit, self._started = seat.shared_out(outfit, workers), started
         self._label, self._initializer, self._initargs = label, initializer, initargs
         self._exits = exits
         self._numbers = 0
@@ -108,8 +108,13 @@ class Staff:
         self._poll = select.epoll()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll.register(self._bell, select.EPOLLIN)
-        self._watch: threading.Thread | None = None
+        self._watch = threading.Thread(target=self._look, name="holdfast-pool-watch", daemon=True)
+        self._prepared = False
         self._closed = False
+
+    def watch(self) -> None:
+        """Begin to look out for workers that end; those that have ended before are seen, too."""
+        self._watch.start()
 
     def next_number(self) -> int:
         """A number for another worker."""
@@ -122,17 +127,14 @@ class Staff:
         Raises:
             TooManyProcesses: the system refuses another process.
         """
-        if self._watch is None:
-            watch = threading.Thread(target=self._look, name="holdfast-pool-watch", daemon=True)
-            watch.start()
-            self._watch = watch
-            if self._outfit.threads is not None and self.context.get_start_method() == "fork":
-                seat.prepare()
+        if not self._prepared and self._forks and self._outfit.threads is not None:
+            self._prepared = True
+            seat.prepare()
         with self._lock:
             kit = self._spare.pop() if self._spare else _Kit(self._ours)
             free = next(each for each in itertools.count() if each not in self._taken)
             self._taken.add(free)
-        place = seat.assigned(self._outfit, free, self._workers)
+        place = seat.assigned(self._outfit, free)
         belongings: Any = (kit.tasks, self.results, kit.ledger)
         if not self._forks:
             belongings = bytes(ForkingPickler.dumps(belongings))
@@ -197,7 +199,7 @@ class Staff:
         found: list[Any] = []
         if member is None:
             return found
-        with suppress(queue.Empty):
+        with suppress(Empty):
             while True:
                 found.append(member.kit.tasks.get_nowait())
         if None in found:
@@ -299,7 +301,7 @@ class Staff:
         if member.pidfd >= 0:
             os.close(member.pidfd)
         kit.ledger.erase()
-        with suppress(queue.Empty):
+        with suppress(Empty):
             while True:
                 kit.tasks.get_nowait()
         with self._lock:
@@ -326,7 +328,7 @@ class Staff:
         for kit in spare:
             kit.close()
         os.eventfd_write(self._bell, 1)
-        if self._watch is not None:
+        if self._watch.ident is not None:
             self._watch.join()
         self._poll.close()
         os.close(self._bell)

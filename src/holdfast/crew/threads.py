@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING, Any
 from holdfast.crew import timesheet
 from holdfast.crew.crew import CLOSED, OPEN, TERMINATED
 from holdfast.crew.endings import shielded, terminated
-from holdfast.crew.insight import Insight, Insights, PoolStats
 from holdfast.crew.plan import Batch, Bundle, Single
+from holdfast.crew.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from holdfast.crew.insight import Insights, PoolStats
     from holdfast.crew.plan import Job, Trade
 
 __all__ = ["ThreadCrew"]
@@ -73,7 +74,7 @@ class ThreadCrew:
         self.broken: BaseException | None = None
         self.thrown_away = 0
         self.lock = threading.RLock()
-        self.insight = Insight()
+        self.tally = Tally()
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._jobs: set[Job] = set()  # those with arguments that are not in the queue
         self._settling, self._ending = threading.RLock(), threading.RLock()
@@ -82,7 +83,7 @@ class ThreadCrew:
         self.hands = [_Hand(number) for number in range(workers)]
         arguments = (initializer, tuple(initargs))
         for hand in self.hands:
-            self.insight.started(hand.number, self.pid)
+            self.tally.started(hand.number, self.pid)
             name = f"ThreadPoolWorker-{hand.number}"
             hand.thread = threading.Thread(target=self._work, args=(hand, *arguments), name=name, daemon=True)
             hand.thread.start()
@@ -178,6 +179,8 @@ class ThreadCrew:
 
     def stats(self) -> PoolStats:
         """Counts, at this moment."""
+        from holdfast.crew.insight import PoolStats  # noqa: PLC0415 - few ask
+
         hands = self.hands
         with self.lock:
             running = sum(hand.busy for hand in hands)
@@ -185,11 +188,11 @@ class ThreadCrew:
             settled = done + failed + self._dropped
             waiting = self._accepted + sum(len(job.waiting) for job in self._jobs) - settled - running
             workers = sum(hand.thread.is_alive() for hand in hands)
-            return PoolStats(workers, max(0, waiting), running, done, failed, 0, 0)
+            return PoolStats(workers, max(0, waiting), running, done, failed, retried=0, deaths=0)
 
     def insights(self) -> Insights:
         """Where the threads' time went."""
-        found = self.insight.insights((hand.number, hand.words) for hand in self.hands)
+        found = self.tally.insights((hand.number, hand.words) for hand in self.hands)
         tasks = [hand.done + hand.failed for hand in self.hands]
         return found._replace(seats=tuple(each._replace(tasks=tasks[each.seat or 0]) for each in found.seats))
 
@@ -346,9 +349,9 @@ class ThreadCrew:
             hand.done += 1
         hand.busy = False
         seconds = hand.enter(timesheet.SENDING) / 1e9
-        if seconds > self.insight.floor:
+        if seconds > self.tally.floor:
             with self._settling:
-                shielded(partial(self.insight.note, Batch(0, job, start, [value]), 0, seconds))
+                shielded(partial(self.tally.note, Batch(0, job, start, [value]), 0, seconds))
         self._settle(job, start, [result], failures)
 
     def _settle(self, job: Any, start: int, results: list[Any], failures: dict[int, BaseException]) -> None:  # noqa: ANN401

@@ -17,7 +17,7 @@ import time
 from contextlib import suppress
 from multiprocessing import reduction
 
-from holdfast import _core
+from holdfast import _core, _pickling  # noqa: F401 - what the first message would load, in each worker
 from holdfast._records import NamedTuple
 from holdfast.boarding import leave_to_parent
 from holdfast.crew import cargo, ledger, seat, timesheet

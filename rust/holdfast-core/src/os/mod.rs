@@ -8,4 +8,5 @@ pub mod futex;
 pub mod identity;
 pub mod local;
 pub mod memory;
+pub mod objects;
 pub mod robust;

@@ -176,9 +176,11 @@ impl Side {
 
 /// Raises `queue.Full` or `queue.Empty`.
 fn raise_from_queue(name: &std::ffi::CStr) -> py::Raised {
+    // The same `Empty` is where less has to be loaded with it.
+    let home = if name == c"Empty" { c"_queue" } else { c"queue" };
     // SAFETY: the GIL is held; references are released; the exception holds its own.
     unsafe {
-        let module = ffi::PyImport_ImportModule(c"queue".as_ptr());
+        let module = ffi::PyImport_ImportModule(home.as_ptr());
         if !module.is_null() {
             let class = ffi::PyObject_GetAttrString(module, name.as_ptr());
             py::drop_ref(module);
