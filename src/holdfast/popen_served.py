@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ForkServerPopen", "prepare"]
 
-_WORKER = ("holdfast.crew.worker", "holdfast._pickling", "holdfast.queues")  # what a pool's workers need
+# What every child loads that begins, the main module in its turn, and what the workers of a pool need beyond that.
+_CHILD = ("multiprocessing.popen_forkserver", "pkgutil", "holdfast.context")
+_WORKER = ("holdfast.crew.worker", "holdfast._pickling", "holdfast.queues")
 
 
 class _Preload(list[str]):
@@ -42,7 +44,7 @@ def _fill(*, pool: bool) -> None:
     if isinstance(modules, _Preload):
         return
     core = ["holdfast._core"] if "holdfast._core" in sys.modules else []
-    server._preload_modules = _Preload([*modules, "holdfast.context", *(_WORKER if pool else core)])  # noqa: SLF001
+    server._preload_modules = _Preload([*modules, *_CHILD, *(_WORKER if pool else core)])  # noqa: SLF001
 
 
 class ForkServerPopen(Reporting, popen_forkserver.Popen):
