@@ -2,10 +2,11 @@
 
 ``import holdfast as mp`` has every public name of ``multiprocessing``, with its documented behaviour. Beyond those:
 ``map``, ``starmap``, ``close_warm_pools``, ``RWLock``, ``ProcessExecutor``, ``all_of``, ``cpu_count``, ``install``,
-``uninstall``, and the errors. Names are looked up when they are first used, so that importing this package costs
-nothing that is not needed.
+``uninstall``, and the errors. Importing this package costs what ``import multiprocessing`` costs, which whatever is
+used needs; all the rest is loaded when its name is first used.
 """
 
+import multiprocessing as _std
 import sys
 from importlib import import_module
 
@@ -103,17 +104,15 @@ def _find(name: str) -> "Any":  # noqa: ANN401 - as above
 
         return version("holdfast")
     if name == "__all__":
-        import multiprocessing  # noqa: PLC0415 - only `import *` asks
-
         ours = {*_OWN} - {"map"}  # `import *` must not put anything in place of a builtin
-        return sorted({*multiprocessing.__all__, *ours, "RWLock", *_error_names()})
+        return sorted({*_std.__all__, *ours, "RWLock", *_error_names()})
     if not name.startswith("_"):
         context = import_module("holdfast.context")._default_context  # noqa: SLF001
         if hasattr(context, name):
             return getattr(context, name)
         if not name.islower() and name in _error_names():  # a module's name need not import all errors
             return getattr(import_module("holdfast.errors"), name)
-        found = _module(name) or getattr(import_module("multiprocessing"), name, None)  # such as SUBWARNING
+        found = _module(name) or getattr(_std, name, None)  # such as SUBWARNING
         if found is not None:
             return found
     message = f"module {__name__!r} has no attribute {name!r}"
