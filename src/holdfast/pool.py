@@ -242,7 +242,7 @@ class Pool(Lookalike):
         call: int,
     ) -> MapResult:
         self._check_running()
-        values = list(iterable)
+        values: Any = iterable if type(iterable) is range else list(iterable)
         if call:
             values = [tuple(value) for value in values]
         chunk = -1 if chunksize is None else max(1, chunksize)

@@ -18,7 +18,7 @@ from holdfast.crew.plan import Job, Line, Shelf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
     from holdfast.crew.crew import Crew
@@ -186,12 +186,13 @@ class MapResult(AsyncResult, Job):
     """
 
     __class__ = likeness("MapResult")
+    patient = True
 
     def __init__(
         self,
         pool: Any,  # noqa: ANN401 - as above
         trade: Trade | None,
-        values: list[Any],
+        values: Sequence[Any],
         callback: Callable[[Any], object] | None,
         error_callback: Callable[[BaseException], object] | None,
         **options: Any,  # noqa: ANN401 - those of Job

@@ -63,6 +63,7 @@ _MANY = 256  # messages taken at a time
 _LOOK_AGAIN = 5.0  # seconds after which the pump looks around without being told
 # Seconds after which what waits behind a task may go to an idle worker, and results behind it are looked for.
 _STUCK = 0.005
+_OVERDUE = 0.05  # seconds after which a worker would have sent results by itself, if no long task kept it
 _LONGEST_PAUSE = 0.1  # seconds between such looks when they find nothing
 _FALSE_STARTS = 8  # workers in a row that end by themselves before they are ready
 _KILLED_STARTS = 100  # the same, killed
@@ -512,8 +513,9 @@ class Crew:
                 self._break(rebuilt(worker.Failure(*values[0])), calls)
             return
         found = self.plan.current(number, batch)
-        if found is None:
+        if hand is None or found is None:
             return
+        hand.heard = time.monotonic()
         known = min(found.done - start, len(values))  # from the ledger
         if longest > self.tally.floor:
             calls.append(partial(self.tally.note, found, start + at, longest))
@@ -531,10 +533,12 @@ class Crew:
     def _peek(self, calls: Calls) -> bool:
         """Take in, from the ledgers of the busy, results that wait behind a long task; whether there were any."""
         any_found = False
+        now = time.monotonic()
         for hand in self.plan.hands.values():
             batch = hand.batches[0] if hand.batches else None
-            if batch is None or batch.count == 1 or not batch.job.urgent:
+            if batch is None or batch.count == 1 or not batch.job.urgent or now - hand.heard < _OVERDUE:
                 continue
+            hand.heard = now
             found = self.staff.peek(hand.number, batch.number, batch.done)
             if found is not None:
                 start, marks, values = found
@@ -672,7 +676,7 @@ class Crew:
                 several = batch.count - batch.done > 1
                 waiting = waiting or several or len(hand.batches) > 1
                 if several and batch.job.urgent:
-                    wait = min(wait, self._pause)
+                    wait = min(wait, max(self._pause, _OVERDUE))
                 if batch.job.timeout is not None:
                     begun = self.staff.words(hand.number)[ledger.BATCH] == batch.number
                     wait = min(wait, max(0.001, batch.job.timeout - self._age(hand)) if begun else 0.02)
@@ -690,13 +694,13 @@ class Crew:
         while (gift := plan.give()) is not None:
             hand, batch = gift
             job = batch.job
-            values: list[Any] = batch.values
-            sealed = not _core._are_plain(values, job.call)  # noqa: SLF001 - the core's half of this
+            values: Any = batch.values
+            sealed = type(values) is not range and not _core._are_plain(values, job.call)  # noqa: SLF001 - the core's half of this
             if sealed:
                 values = self._sealed(hand, batch, calls)
                 if not values:
                     continue
-            call = job.call if job.timeout is None else job.call | worker.STAMPED
+            call = job.call | (0 if job.timeout is None else worker.STAMPED) | (worker.PATIENT if job.patient else 0)
             message = (batch.number, call, job.function, job.reference, sealed, values)
             parcels.setdefault(hand.number, []).append(message)
             if not hand.open:

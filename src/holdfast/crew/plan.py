@@ -22,14 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
-__all__ = ["Aftermath", "Batch", "Bundle", "Hand", "Job", "Plan", "Trade"]
+__all__ = ["UNDIVIDED", "Aftermath", "Batch", "Bundle", "Hand", "Job", "Plan", "Trade"]
 
 # Bytes of arguments in a batch whose size is ours to choose: shared memory that was used a moment ago is still mapped
 # and in the processor's cache; for much more of it pages must be found, which takes longer than to copy the data.
 _HEAVY = 1 << 20
 _AHEAD = 0.008  # seconds of work that a hand has waiting, at most
 _DEEPEST = 64  # batches
-_WORTHWHILE = 0.002  # seconds of work in a batch whose size is ours to choose
+_WORTHWHILE = 0.002  # seconds of work in a bundle
+UNDIVIDED = 0.0005  # seconds of work that are not divided between workers
 _LARGEST = 50_000  # tasks in such a batch
 _LARGEST_BUNDLE = 1024
 _SHARES = 4  # batches for each hand of a job that is cut into shares
@@ -45,7 +46,7 @@ class Line(deque["Any"]):
 
 
 class Shelf:
-    """Arguments that are all there: a list is cut out of them when it is needed.
+    """Arguments that are all there: a list is cut out of them when it is needed, or out of a range a range.
 
     Args:
         values: a sequence that does not change.
@@ -59,12 +60,12 @@ class Shelf:
     def __len__(self) -> int:
         return len(self._values) - self._at
 
-    def take(self, count: int) -> list[Any]:
+    def take(self, count: int) -> Sequence[Any]:
         """Take the first ones out."""
         start = self._at
         self._at = min(start + count, len(self._values))
         taken = self._values[start : self._at]
-        return taken if isinstance(taken, list) else list(taken)
+        return taken if isinstance(taken, (list, range)) else list(taken)
 
     def extend(self, values: Iterable[Any]) -> None:
         """Nothing can be added: `values` is empty."""
@@ -96,7 +97,9 @@ class Job:
     attempts: dict[int, int] | None = None
     share: int | None = None  # the first batch's size, of those that are cut into shares
     urgent = False  # somebody may wait for single results of it: they are looked for in the ledgers of the busy
+    patient = False  # nobody uses results of it before all are there
     fixed = False  # batches are as large as `chunk` says
+    worthwhile = 0.002  # seconds of work in a batch whose size is ours to choose, at most
 
     def __init__(
         self,
@@ -145,26 +148,30 @@ class Job:
         """
         raise NotImplementedError
 
-    def cut(self, hands: int) -> list[Any]:
+    def cut(self, hands: int) -> Sequence[Any]:
         """Take arguments for the next batch."""
         waiting = self.waiting
         count = self._size(len(waiting), hands)
         if self.credit is not None:
             count = min(count, self.credit)
             self.credit -= count
-        taken: list[Any] = waiting.take(count)
+        taken: Sequence[Any] = waiting.take(count)
         self.given += len(taken)
         return taken
 
     def _size(self, left: int, hands: int) -> int:
         if self.chunk > 0 and (self.fixed or self.cost is None):
             return min(self.chunk, _MOST)
-        worth = 1 if self.cost is None else max(1, min(_LARGEST, int(_WORTHWHILE / max(self.cost, 1e-9))))
+        if self.cost is None:
+            worth = least = 1
+        else:
+            worth = max(1, min(_LARGEST, int(self.worthwhile / max(self.cost, 1e-9))))
+            least = max(1, min(_LARGEST, int(UNDIVIDED / max(self.cost, 1e-9))))
         if self.chunk >= 0:
-            return max(self.chunk, min(worth, max(-(-left // (hands * 2)), worth // 4)))
+            return max(self.chunk, min(worth, max(-(-left // (hands * 2)), least)))
         if self.share is None:
             self.share = min(-(-left // (hands * _SHARES)), _MOST)
-        return self.share if self.cost is None else max(self.share, worth // 4)  # fewer while tasks are small
+        return self.share if self.cost is None else max(self.share, least)  # fewer while tasks are small
 
 
 class Trade:
@@ -260,7 +267,7 @@ class Batch:
 
     __slots__ = ("count", "done", "job", "number", "start", "values")
 
-    def __init__(self, number: int, job: Job, start: int, values: list[Any]) -> None:
+    def __init__(self, number: int, job: Job, start: int, values: Sequence[Any]) -> None:
         self.number, self.job, self.start, self.values = number, job, start, values
         self.count = len(values)
         self.done = 0  # results that have arrived
@@ -269,12 +276,13 @@ class Batch:
 class Hand:
     """A worker as the plan sees it: what it was given and has not finished, in order."""
 
-    __slots__ = ("batches", "given", "number", "open", "ready")
+    __slots__ = ("batches", "given", "heard", "number", "open", "ready")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.batches: deque[Batch] = deque()
         self.given = 0  # in its whole life
+        self.heard = 0.0  # when something was known of its results, on the crew's clock
         self.open = True  # takes more
         self.ready = False  # has started up
 
@@ -425,7 +433,7 @@ class Plan:
                 found.append(single)
         return found
 
-    def piece(self, job: Job, start: int, values: list[Any]) -> Batch:
+    def piece(self, job: Job, start: int, values: Sequence[Any]) -> Batch:
         """Make a batch."""
         self._numbers += 1
         return Batch(self._numbers, job, start, values)

@@ -212,13 +212,13 @@ class ThreadCrew:
             if job.credit is not None:
                 count = min(count, job.credit)
                 job.credit -= count
-            values = job.waiting.take(count)
+            values = [*job.waiting.take(count)]
             job.given += count
             for at in range(0, count, job.chunk):
                 put((job, start + at, values[at : at + job.chunk]))
         else:
             while job.waiting:
-                put((job, job.given, job.cut(self.workers)))
+                put((job, job.given, [*job.cut(self.workers)]))
         self._accepted += job.given - start
         if job.ended and not job.waiting:
             self._jobs.discard(job)

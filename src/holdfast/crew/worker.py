@@ -24,19 +24,33 @@ from holdfast.crew import cargo, ledger, seat, timesheet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from holdfast.crew.ledger import Ledger
 
-__all__ = ["FAILED", "INIT_FAILED", "PLAIN", "READY", "SEALED", "SKIPPED", "STAMPED", "Failure", "Post", "main"]
+__all__ = [
+    "FAILED",
+    "INIT_FAILED",
+    "PATIENT",
+    "PLAIN",
+    "READY",
+    "SEALED",
+    "SKIPPED",
+    "STAMPED",
+    "Failure",
+    "Post",
+    "main",
+]
 
 PLAIN, SEALED, FAILED, SKIPPED = range(4)  # marks of values in a message of results; the last is the parent's own
 READY, INIT_FAILED = -1, -2  # instead of a batch's number
-_PATIENCE = 0.01  # seconds that finished results of a batch wait for company
+_PATIENCE = 0.04  # seconds that finished results of a batch wait for company
+_LONG_PATIENCE = 0.25  # the same, where nobody uses them before all are there
 _KEPT_FUNCTIONS = 64
 _CALLS = 3  # the bits that say how arguments are passed
 STAMPED = 4  # beside those: when each task begins stands in the ledger
+PATIENT = 8  # and this one: results have time
 _OVER, _UNNOTED = 0, 1  # how the core's loop ended, see `_core._run_batch`
 _NONES = {None: ledger.NONE, True: ledger.TRUE, False: ledger.FALSE}
 
@@ -192,14 +206,17 @@ class _Worker:
         except BaseException as error:  # noqa: BLE001 - a user's __setstate__ may raise anything
             raise _Unopened(error) from None
 
-    def _run(self, batch: int, call: int, body: Any, reference: bool, sealed: bool, values: list[Any]) -> None:  # noqa: ANN401 - sealed
+    def _run(self, batch: int, call: int, body: Any, reference: bool, sealed: bool, values: Sequence[Any]) -> None:  # noqa: ANN401 - sealed
         book = self._ledger
         count = len(values)
         book.begin(batch, count)
         if count == 1 and book.claim() == 0:
             self._single(batch, call & _CALLS, body, reference, sealed, values[0])
             return
+        arguments = values if isinstance(values, list) else list(values)  # a range travels as such
         out = _Outbox(self._results, self._number, batch, book, self._enter)
+        if call & PATIENT:
+            out.patience = _LONG_PATIENCE
         try:
             function = self._function(body, reference)
         except Exception as error:  # noqa: BLE001 - the user's, as everything here
@@ -210,12 +227,12 @@ class _Worker:
         if sealed:
             while (index := book.claim()) >= 0:
                 began = time.perf_counter()
-                noted = self._one(function, call, values[index], out)
+                noted = self._one(function, call, arguments[index], out)
                 out.time(time.perf_counter() - began, index)
                 if not (noted and out.may_wait()):
                     out.send()
         else:
-            while not self._many(function, call, values, out):
+            while not self._many(function, call, arguments, out):
                 out.send()
         out.send()
 
@@ -270,10 +287,10 @@ class _Worker:
     def _many(self, function: Callable[..., Any], call: int, values: list[Any], out: _Outbox) -> bool:
         """Run tasks with plain arguments until the batch ends, which is true, or the results must be sent."""
         results = out.values
-        whole, patience = self._ledger.whole, out.patience
+        how, whole, patience = call & ~PATIENT, self._ledger.whole, out.patience
         while True:
             try:
-                ended = _core._run_batch(function, call, values, results, whole, ledger.NOTES, out.count, patience)  # noqa: SLF001 - the core's half of this
+                ended = _core._run_batch(function, how, values, results, whole, ledger.NOTES, out.count, patience)  # noqa: SLF001 - the core's half of this
             except self._leaves:
                 out.settle()
                 raise
@@ -326,7 +343,7 @@ class _Worker:
 class _Outbox:
     """Results of a batch that have not been sent yet."""
 
-    patience = _PATIENCE
+    patience = _PATIENCE  # seconds
 
     def __init__(self, results: Any, worker: int, batch: int, book: Ledger, enter: Callable[[int], int]) -> None:  # noqa: ANN401 - a queue
         self._results, self._worker, self._batch, self._book = results, worker, batch, book

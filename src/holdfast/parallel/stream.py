@@ -15,16 +15,16 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from holdfast.crew.plan import Job
+from holdfast.crew.plan import UNDIVIDED, Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["MapJob"]
 
-_AHEAD = 0.02  # seconds of work of each worker that may be under way beyond what was used
+_AHEAD = 0.1  # seconds of work of each worker that may be under way beyond what was used
 _LEAST_AHEAD = 4  # tasks of each worker, whatever they cost
-_LEAST_BATCH = 0.0005  # seconds of work that are not divided between workers
+_LAST_ROUNDS = 2  # of batches that are not divided, in which each worker gets the same
 _MOST_AHEAD = 1 << 16  # tasks of all workers
 
 
@@ -42,6 +42,7 @@ class MapJob(Job):
     """
 
     urgent = True
+    worthwhile = 0.03  # less than the workers keep results for company
 
     def __init__(
         self,
@@ -67,6 +68,10 @@ class MapJob(Job):
         self.error: BaseException | None = None  # what the arguments' iterator raised at their end
         self.failure: BaseException | None = None  # why nothing more will come
         self.dropped = False
+        self._even, self._even_until = (
+            0,
+            -1,
+        )  # the size of the last batches, and the number of tasks up to which it counts
         self.on_failure: Callable[[], object] | None = None  # called once, when the first failure decides
         self.listeners: list[Callable[[], object]] = []  # called whenever something has changed
 
@@ -82,12 +87,19 @@ class MapJob(Job):
         return max(least, min(_MOST_AHEAD, int(_AHEAD * self._workers / max(self.cost, 1e-9))))
 
     def _size(self, left: int, hands: int) -> int:
+        if self.given < self._even_until:
+            return self._even
         size = super()._size(left, hands)
         if self.chunk or self.timeout is not None:
             return size
         hands = max(hands, 1)
-        fair = max(-(-left // hands), 1 if self.cost is None else int(_LEAST_BATCH / max(self.cost, 1e-9)))
-        return max(1, min(size, -(-self.window() // (2 * hands)), fair))
+        least = 1 if self.cost is None else int(UNDIVIDED / max(self.cost, 1e-9))
+        size = max(1, min(size, -(-self.window() // (2 * hands)), max(-(-left // hands), least)))
+        if self.ended and left <= _LAST_ROUNDS * hands * least:
+            rounds = -(-left // (hands * size))
+            self._even, self._even_until = -(-left // (hands * rounds)), self.given + left
+            return self._even
+        return size
 
     # the workers' side
 

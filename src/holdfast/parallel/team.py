@@ -172,7 +172,7 @@ class Team:
                     return self._again.popleft()
                 if job.waiting and job.credit != 0:
                     start = job.given
-                    return start, job.cut(self.workers)
+                    return start, [*job.cut(self.workers)]
                 if job.ended and not job.waiting and not self._others_may_fail():
                     return None
                 self._changed.wait()

@@ -198,7 +198,8 @@ def _surroundings() -> tuple[Any, ...]:
         here = os.getcwd()  # noqa: PTH109 - a text is enough
     except OSError:  # it was removed
         here = ""
-    return here, dict(os.environ), tuple(sys.path)
+    environment = os.environ._data.copy()  # type: ignore[attr-defined]  # noqa: SLF001 - as bytes: decoded it takes as long as all the rest of a call
+    return here, environment, tuple(sys.path)
 
 
 def _watch() -> None:
