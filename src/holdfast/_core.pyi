@@ -327,6 +327,9 @@ def _run_batch(
 def _are_plain(values: list[Any], how: int, /) -> bool:
     """Whether no value can do harm on its way: exact numbers, texts, None, flat tuples; ``how`` 2: calls with such."""
 
+def _pack(values: list[Any], /) -> bytes | None:
+    """A list of exact ints as the bytes of 64-bit numbers; None if a value is anything else, or too big."""
+
 def _begin(ledger: Any, notes: int, batch: int, count: int, /) -> None:
     """Opens a batch of ``count`` tasks in a worker's ledger: nothing is noted, nothing claimed."""
 

@@ -119,6 +119,7 @@ pub fn methods() -> *mut ffi::PyMethodDef {
         py::fast(c"_unpack", crate::queue::unpack),
         py::fast(c"_run_batch", crate::batch::run_batch),
         py::fast(c"_are_plain", crate::batch::are_plain),
+        py::fast(c"_pack", crate::batch::pack),
         py::fast(c"_begin", crate::batch::begin),
         py::fast(c"_claim", crate::batch::claim_one),
         py::fast(c"_revoke", crate::batch::revoke),

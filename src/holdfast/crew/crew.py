@@ -501,7 +501,8 @@ class Crew:
         return not self.plan.hands
 
     def _take_in(self, message: tuple[Any, ...], calls: Calls) -> None:
-        number, batch, start, marks, values, spent, longest, at = message
+        number, batch, start, marks, travelled, spent, longest, at = message
+        values = cargo.unpacked(travelled)
         hand = self.plan.hands.get(number)
         if batch == worker.READY:
             self._false_starts = 0.0
@@ -549,13 +550,7 @@ class Crew:
         return any_found
 
     def _deliver(
-        self,
-        batch: Batch,
-        start: int,
-        marks: bytes | None,
-        values: list[Any],
-        calls: Calls,
-        pid: int,
+        self, batch: Batch, start: int, marks: bytes | None, values: list[Any], calls: Calls, pid: int
     ) -> None:
         job, begin = batch.job, batch.start + start
         if marks is not None and worker.FAILED in marks:
@@ -700,6 +695,8 @@ class Crew:
                 values = self._sealed(hand, batch, calls)
                 if not values:
                     continue
+            else:
+                values = cargo.packed(values)
             call = job.call | (0 if job.timeout is None else worker.STAMPED) | (worker.PATIENT if job.patient else 0)
             message = (batch.number, call, job.function, job.reference, sealed, values)
             parcels.setdefault(hand.number, []).append(message)

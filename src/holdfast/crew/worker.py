@@ -24,7 +24,7 @@ from holdfast.crew import cargo, ledger, seat, timesheet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Any
 
     from holdfast.crew.ledger import Ledger
@@ -206,14 +206,14 @@ class _Worker:
         except BaseException as error:  # noqa: BLE001 - a user's __setstate__ may raise anything
             raise _Unopened(error) from None
 
-    def _run(self, batch: int, call: int, body: Any, reference: bool, sealed: bool, values: Sequence[Any]) -> None:  # noqa: ANN401 - sealed
+    def _run(self, batch: int, call: int, body: Any, reference: bool, sealed: bool, travelled: Any) -> None:  # noqa: ANN401 - sealed
         book = self._ledger
+        values = cargo.unpacked(travelled)
         count = len(values)
         book.begin(batch, count)
         if count == 1 and book.claim() == 0:
             self._single(batch, call & _CALLS, body, reference, sealed, values[0])
             return
-        arguments = values if isinstance(values, list) else list(values)  # a range travels as such
         out = _Outbox(self._results, self._number, batch, book, self._enter)
         if call & PATIENT:
             out.patience = _LONG_PATIENCE
@@ -227,12 +227,12 @@ class _Worker:
         if sealed:
             while (index := book.claim()) >= 0:
                 began = time.perf_counter()
-                noted = self._one(function, call, arguments[index], out)
+                noted = self._one(function, call, values[index], out)
                 out.time(time.perf_counter() - began, index)
                 if not (noted and out.may_wait()):
                     out.send()
         else:
-            while not self._many(function, call, arguments, out):
+            while not self._many(function, call, values, out):
                 out.send()
         out.send()
 
@@ -392,10 +392,11 @@ class _Outbox:
         self._enter(timesheet.SENDING)
         now = time.perf_counter()
         marks = bytes(self._marks) if self._marked else None
+        values = self.values if marks else cargo.packed(self.values)
         at = self._at - self._start
         _put(
             self._results,
-            (self._worker, self._batch, self._start, marks, self.values, now - self._sent, self._longest, at),
+            (self._worker, self._batch, self._start, marks, values, now - self._sent, self._longest, at),
         )
         self._start += self.count
         self._book.clean(min(self.count, ledger.NOTES))  # first: notes without a base are known already
@@ -411,7 +412,7 @@ def _put(results: Any, message: tuple[Any, ...]) -> None:  # noqa: ANN401 - a qu
         results.put(message)
     except OSError as error:  # no more shared memory
         gone = tuple(_lost(error, "what it returned"))
-        count = len(message[4])
+        count = len(cargo.unpacked(message[4]))
         results.put((*message[:3], bytes([FAILED]) * count, [gone] * count, *message[5:]))
 
 
