@@ -50,6 +50,7 @@ _FILES = ("openblas", "mkl_rt", "blis", "libgomp", "libomp", "libiomp")  # in th
 _limits: dict[str, str] = {}  # variables that were set by a pool, not by the user
 _current: Worker | None = None
 _in_time = False  # variables were set before any library was there to miss them
+_threaded = False  # such libraries are loaded, as far as was looked
 
 
 class Outfit(NamedTuple):
@@ -142,7 +143,8 @@ def variables(threads: int | None) -> dict[str, str]:
 def board(limits: dict[str, str]) -> None:
     """Set those variables in a worker that was not forked from its parent, before its main module is imported."""
     global _in_time  # noqa: PLW0603 - there is one in a process
-    _in_time = not _has_threaded_libraries()
+    _look()
+    _in_time = not _threaded
     set_limits(limits)
 
 
@@ -155,19 +157,25 @@ def set_limits(limits: dict[str, str]) -> None:
 
 
 def prepare() -> None:
-    """Import in the parent what its forked workers would each have to import."""
-    if _has_threaded_libraries():
+    """See to, in the parent, what its forked workers would each have to see to.
+
+    Which libraries are loaded is asked of the loader, whose lock another thread may hold: then a forked child would
+    wait for ever.
+    """
+    _look()
+    if _threaded:
         with suppress(ImportError):
             import threadpoolctl  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: F401, PLC0415
 
 
-def _has_threaded_libraries() -> bool:
-    return any(name in path for path in _core._libraries() for name in _FILES)  # noqa: SLF001 - of this package
+def _look() -> None:
+    global _threaded  # noqa: PLW0603 - as above
+    _threaded = any(name in path for path in _core._libraries() for name in _FILES)  # noqa: SLF001 - of this package
 
 
 def _limit_loaded(threads: int) -> None:
     """Bound the threads of libraries that are loaded already and will not read any variable."""
-    if not _has_threaded_libraries():
+    if not _threaded:
         return
     try:
         import threadpoolctl  # noqa: PLC0415 - optional

@@ -109,7 +109,6 @@ class Staff:
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll.register(self._bell, select.EPOLLIN)
         self._watch = threading.Thread(target=self._look, name="holdfast-pool-watch", daemon=True)
-        self._prepared = False
         self._closed = False
 
     def watch(self) -> None:
@@ -127,8 +126,7 @@ class Staff:
         Raises:
             TooManyProcesses: the system refuses another process.
         """
-        if not self._prepared and self._forks and self._outfit.threads is not None:
-            self._prepared = True
+        if self._forks and self._outfit.threads is not None:
             seat.prepare()
         with self._lock:
             kit = self._spare.pop() if self._spare else _Kit(self._ours)
