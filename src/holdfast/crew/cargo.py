@@ -14,8 +14,6 @@ import threading
 from multiprocessing.reduction import ForkingPickler
 from types import BuiltinFunctionType, FunctionType
 
-from holdfast import _core
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -166,6 +164,8 @@ def packed(values: Any) -> Any:  # noqa: ANN401 - a list or a range; beside thos
     """Plain values as they travel: many numbers as bytes, which are made and read in a fraction of a pickle's time."""
     if type(values) is range or len(values) < _WORTH_PACKING:
         return values
+    from holdfast import _core  # noqa: PLC0415 - cannot be loaded in a subinterpreter, which opens what is sealed
+
     found = _core._pack(values)  # noqa: SLF001 - the core's half of this
     return values if found is None else found
 

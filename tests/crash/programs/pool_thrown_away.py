@@ -30,9 +30,9 @@ def main():
                 pool.apply_async(wait_for, (event,))
         with context.Pool(2) as pool:
             pool.map(double, range(6))
-    texts = [str(each.message) for each in told if "HF304" in str(each.message)]
-    if len(texts) != 1 or "6 tasks" not in texts[0] or not told[0].filename.endswith("pool_thrown_away.py"):
-        return f"{texts}, from {[each.filename for each in told]}"
+    ours = [each for each in told if "HF304" in str(each.message)]  # newer versions warn of forks beside threads, too
+    if len(ours) != 1 or "6 tasks" not in str(ours[0].message) or not ours[0].filename.endswith("pool_thrown_away.py"):
+        return str([(each.filename, str(each.message)) for each in told])
     with ProcessPoolExecutor(2, mp_context=context) as executor:
         futures = [executor.submit(double, number) for number in range(6)]
     if [future.result(0) for future in futures] != [0, 2, 4, 6, 8, 10]:
