@@ -15,7 +15,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from holdfast import _core
 from holdfast.parallel.team import Team
 
 if TYPE_CHECKING:
@@ -224,6 +223,8 @@ def _moving(task: tuple[Any, Any]) -> tuple[float, str]:
 
     began = time.perf_counter()
     try:
+        from holdfast import _core  # noqa: PLC0415 - cannot be loaded in a subinterpreter, where this module can
+
         plain = _core._are_plain(list(task), 0)  # noqa: SLF001 - of this package
         if not plain:
             for each in task:
