@@ -6,10 +6,16 @@ lock, a library's mutex) is held for ever in the child. holdfast's own locks are
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import threading
+import time
 from contextlib import suppress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # Threads that the standard library starts by itself and that hold nothing a forked child would take: the user can do
 # nothing about them, and a pool or a queue in use must not warn.
@@ -26,9 +32,13 @@ _INTERNAL_MODULES = frozenset(
         "multiprocessing.managers",
         "multiprocessing.queues",
         "multiprocessing.resource_sharer",
+        "tqdm._monitor",
     }
 )
 _INTERNAL_PREFIX = "_handle_"  # Pool's three threads: _handle_workers, _handle_tasks, _handle_results
+
+_LONGEST = 0.5  # seconds that a fork waits for other threads to finish what they import
+_module_locks: dict[str, Any] = getattr(importlib._bootstrap, "_module_locks", {})  # noqa: SLF001 - CPython's
 
 _told: set[frozenset[str]] = set()
 
@@ -53,11 +63,28 @@ def others() -> list[str]:
     return sorted(t.name for t in threading.enumerate() if t is not current and not _is_internal(t))
 
 
+def _imported_elsewhere() -> list[str]:
+    """The modules that other threads are importing: a child would wait for ever for those to finish."""
+    me = threading.get_ident()
+    locks = [(name, reference()) for name, reference in list(_module_locks.items())]
+    return [name for name, lock in locks if getattr(lock, "owner", None) not in (None, me)]
+
+
+def _after_fork() -> None:
+    """Take away the locks of threads that are not here; what they were importing stays as far as it had got."""
+    with suppress(Exception):
+        for name in _imported_elsewhere():
+            _module_locks.pop(name, None)
+
+
 def _before_fork() -> None:
     # A look without a lock: `threading.enumerate` takes one, and nearly every fork has a single thread.
     if len(threading._active) < 2:  # type: ignore[attr-defined]  # noqa: SLF001, PLR2004 - its public twin locks
         return
     with suppress(Exception):  # a fork must never fail for a warning's sake
+        until = time.monotonic() + _LONGEST
+        while _imported_elsewhere() and time.monotonic() < until:
+            time.sleep(0.001)
         names = others()
         # Thread-7 and Thread-8 of a server that makes a thread a request are one and the same news.
         kind = frozenset(name.rstrip("0123456789") if name.startswith("Thread-") else name for name in names)
@@ -81,4 +108,4 @@ def _tell(names: list[str]) -> None:
         print(f"{type(warning).__name__}: {warning}", file=sys.stderr)  # noqa: T201 - the only way left to be seen
 
 
-os.register_at_fork(before=_before_fork)
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

@@ -11,6 +11,7 @@ here, and the others go on. It breaks only if no worker can be started.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -21,6 +22,7 @@ from itertools import islice
 from multiprocessing import TimeoutError as _Timeout
 from multiprocessing import util
 
+from holdfast._checks import number, seconds, whole
 from holdfast.crew import seat
 from holdfast.crew.crew import OPEN, TERMINATED, Crew
 from holdfast.crew.interrupts import held_back
@@ -268,7 +270,9 @@ class ProcessExecutor(Executor):
         from holdfast.context import _default_context  # noqa: PLC0415 - contexts make pools, and the other way round
 
         context = _default_context.get_context() if mp_context is None else mp_context
-        count = (_default_context.cpu_count() or 1) if max_workers is None else max_workers
+        count = (_default_context.cpu_count() or 1) if max_workers is None else whole("max_workers", max_workers)
+        timeout = None if timeout is None else seconds(timeout)
+        retries = number("retries", retries, 0)
         _check_numbers(count, initializer, max_tasks_per_child)
         _end_with_process()
         self._trades = Trades(timeout, retries)
@@ -367,14 +371,15 @@ class ProcessExecutor(Executor):
             TimeoutError: a result did not come in time (by the iterator, as what follows).
             BaseException: what a call raised, or how its worker died.
         """
+        chunksize = whole("chunksize", chunksize)
         if chunksize < 1:
             message = "chunksize must be >= 1."
             raise ValueError(message)
-        if buffersize is not None and buffersize < 1:
+        if buffersize is not None and whole("buffersize", buffersize) < 1:
             message = "buffersize must be None or >= 1."
             raise ValueError(message)
         self._check_open()
-        end = None if timeout is None else time.monotonic() + timeout
+        end = None if timeout is None or timeout == math.inf else time.monotonic() + timeout
         trade = self._trades.get(fn)
         if isinstance(trade, BaseException):
             raise trade
@@ -478,3 +483,17 @@ def _results(crew: Crew, job: Stream, rounds: Iterator[Any], given: int, end: fl
                 yield values.pop()  # and keep nothing of it
     finally:
         crew.abandon(job)
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a class
+    """Classes that most programs do without."""
+    if name == "DropInExecutor":
+        from holdfast.executor_drop_in import DropInExecutor  # noqa: PLC0415 - see above
+
+        return DropInExecutor
+    if name in ("ExecutorArgumentsLost", "ExecutorResultLost", "ExecutorWorkerDied", "NoWorkers"):
+        from holdfast import executor_errors  # noqa: PLC0415 - see above
+
+        return getattr(executor_errors, name)
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)

@@ -110,8 +110,10 @@ class Outcome:
         self.fd = -1
 
     def __del__(self) -> None:
-        with suppress(OSError, AttributeError, TypeError):  # the last two: at the end of the interpreter
+        try:
             self.close()
+        except (OSError, AttributeError, TypeError):  # the last two: at the end of the interpreter, which has
+            return  # taken `suppress` away, too
 
     # the child's side
 

@@ -10,6 +10,7 @@ import os
 import warnings
 from multiprocessing import util
 
+from holdfast._checks import whole
 from holdfast.cpu import cpu_count
 from holdfast.crew import seat
 from holdfast.crew.crew import CLOSED, OPEN, TERMINATED, Crew
@@ -87,7 +88,7 @@ class Pool(Lookalike):
         from holdfast.context import _default_context  # noqa: PLC0415 - contexts make pools, and the other way round
 
         chosen = _default_context.get_context() if context is None else context
-        count = chosen.cpu_count() if processes is None else processes
+        count = chosen.cpu_count() if processes is None else whole("processes", processes)
         if count < 1:
             message = "Number of processes must be at least 1"
             raise ValueError(message)
@@ -242,10 +243,10 @@ class Pool(Lookalike):
         call: int,
     ) -> MapResult:
         self._check_running()
+        chunk = -1 if chunksize is None else max(1, whole("chunksize", chunksize))
         values: Any = iterable if type(iterable) is range else list(iterable)
         if call:
             values = [tuple(value) for value in values]
-        chunk = -1 if chunksize is None else max(1, chunksize)
         trade = self._trades.get(func)
         known = None if isinstance(trade, BaseException) else trade
         job = MapResult(self, known, values, callback, error_callback, call=call, chunk=chunk)
@@ -278,6 +279,7 @@ class Pool(Lookalike):
         self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int, kind: type[IMapIterator]
     ) -> IMapIterator:
         self._check_running()
+        chunksize = whole("chunksize", chunksize)
         if chunksize < 1:
             message = f"Chunksize must be 1+, not {chunksize:n}"
             raise ValueError(message)
@@ -392,7 +394,7 @@ class ThreadPool(Pool):
     ) -> None:
         from holdfast.crew.threads import ThreadCrew  # noqa: PLC0415 - pools of processes do without
 
-        count = cpu_count() if processes is None else processes
+        count = cpu_count() if processes is None else whole("processes", processes)
         if count < 1:
             message = "Number of processes must be at least 1"
             raise ValueError(message)

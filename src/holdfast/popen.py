@@ -100,12 +100,24 @@ class Reporting(popen_fork.Popen):
         return code
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """Wait for the process to end, `timeout` seconds at most; as ever, without all that ``connection`` loads."""
+        """Wait for the process to end, `timeout` seconds at most.
+
+        As ever, but asks the kernel: the sentinel, which children of the process inherit, may stay open after its end.
+        """
         if self.returncode is None and timeout is not None:
-            poller = select.poll()
-            poller.register(self.sentinel, select.POLLIN)
-            if not poller.poll(min(math.ceil(max(timeout, 0.0) * 1000), _LONGEST)):
-                return None
+            milliseconds = min(math.ceil(max(timeout, 0.0) * 1000), _LONGEST)
+            fd = self.sentinel
+            if self.method != "forkserver":  # else it is no child of ours
+                with suppress(OSError):  # it has ended, and somebody else has taken note of it
+                    fd = os.pidfd_open(self.pid)
+            try:
+                poller = select.poll()
+                poller.register(fd, select.POLLIN)
+                if not poller.poll(milliseconds):
+                    return None
+            finally:
+                if fd != self.sentinel:
+                    os.close(fd)
         return self.poll(os.WNOHANG if timeout == 0 else 0)
 
     def account(self) -> Account | None:
@@ -185,11 +197,16 @@ def prepare(method: str) -> None:
 
     Raises:
         MainGuardMissing: this is a child that imports its main module.
+        TooManyProcesses: the system refuses another process.
     """
     if method not in _OTHERS:
         return
     guard.check()
-    import_module(_OTHERS[method][1]).prepare()
+    try:
+        import_module(_OTHERS[method][1]).prepare()
+    except OSError as error:
+        _raise_if_no_room(error, f"what the start method {method} needs")
+        raise
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a class

@@ -204,7 +204,7 @@ def test_plan_single_call_nobody_wants_is_not_given():
 def test_plan_tail_taken_back_is_given_in_pieces_and_the_batch_ends_before_it():
     plan = plan_with(job_of(range(10), chunk=10), hands=2)
     hand, batch = plan.give()
-    plan.revoked(hand, 4, 10)
+    plan.revoked(hand, hand.batches[0], 4, 10)
     assert [(b.start, b.values) for b in plan.again] == [(4, [4, 5, 6]), (7, [7, 8, 9])]
     assert plan.arrived(hand.number, batch.number, 4, 0.1) is batch
     assert not hand.batches
@@ -214,14 +214,14 @@ def test_plan_tail_taken_back_after_all_before_it_arrived_ends_the_batch():
     plan = plan_with(job_of(range(3), chunk=3))
     hand, batch = plan.give()
     plan.arrived(hand.number, batch.number, 1, 0.1)
-    plan.revoked(hand, 1, 3)
+    plan.revoked(hand, hand.batches[0], 1, 3)
     assert not hand.batches
 
 
 def test_plan_hand_dies_after_its_tail_was_taken_back_nothing_is_given_twice():
     plan = plan_with(job_of(range(10), chunk=10))
     hand, batch = plan.give()
-    plan.revoked(hand, 4, 10)
+    plan.revoked(hand, hand.batches[0], 4, 10)
     after = plan.died(hand, batch.number, 0, 2, None, claimed=4)
     assert list(after.lost) == [2]
     assert sorted(value for b in plan.again for value in b.values) == [3, 4, 5, 6, 7, 8, 9]
@@ -266,3 +266,20 @@ def test_line_take_more_than_there_is_gives_all():
     assert line.take(2) == [1, 2]
     assert line.take(5) == [3]
     assert not line
+
+
+def test_plan_tail_of_a_batch_behind_one_whose_results_are_on_their_way_nothing_is_left_of_it():
+    plan = plan_with(job_of(range(10), chunk=5))
+    hand, first = plan.give()
+    _, second = plan.give()
+    plan.revoked(hand, second, 0, 5)
+    assert list(hand.batches) == [first]
+    assert [piece.values for piece in plan.again] == [[5, 6, 7, 8, 9]]
+
+
+def test_plan_hand_that_is_stuck_gets_nothing_and_one_that_is_ready_comes_first():
+    plan = plan_with(job_of(range(4)), hands=3)
+    stuck, starting, ready = plan.hands.values()
+    stuck.stuck, ready.ready = True, True
+    assert [plan.give()[0] for _ in range(4)] == [ready, starting, ready, starting]
+    assert plan.give() is None

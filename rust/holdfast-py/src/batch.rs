@@ -406,6 +406,9 @@ impl Round<'_> {
         let began = Instant::now();
         let (mut stride, mut look) = (1, 1);
         while self.noted < self.ledger.notes {
+            if self.how & STAMPED != 0 {
+                self.ledger.set(BEGAN, monotonic()); // first: whoever sees the claim sees when it began
+            }
             let Some(index) = claim.claim() else {
                 return Ok(OVER);
             };
@@ -427,9 +430,6 @@ impl Round<'_> {
 
     /// Runs a task; whether its result is noted.
     fn one(&mut self, index: u64) -> PyResult<bool> {
-        if self.how & STAMPED != 0 {
-            self.ledger.set(BEGAN, monotonic());
-        }
         // SAFETY: a borrowed reference, or null with an exception set; the list is the caller's alone.
         let value = py::checked(unsafe { ffi::PyList_GetItem(self.values, index as ffi::Py_ssize_t) })?;
         let result = call(self.function, self.how & !STAMPED, value);

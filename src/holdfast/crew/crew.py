@@ -13,22 +13,19 @@ keeps a reference from here to a pool or an executor, so that those end when the
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import threading
 import time
 from _queue import Empty  # the module around it loads more than it has
 from collections import deque
-from contextlib import suppress
 from functools import partial
 
-from holdfast import _core, guard
+from holdfast import guard
 from holdfast.crew import cargo, deaths, ledger, worker
 from holdfast.crew.endings import (
     Doom,
     ending,
-    failing,
     rebuilt,
     settling,
     shielded,
@@ -38,6 +35,7 @@ from holdfast.crew.endings import (
     worker_died,
 )
 from holdfast.crew.failures import Marks, Told
+from holdfast.crew.giving import CLOSED, OPEN, OVERDUE, STUCK, TERMINATED, Giving
 from holdfast.crew.interrupts import held_back
 from holdfast.crew.plan import Hand, Plan
 from holdfast.crew.seat import Outfit
@@ -56,21 +54,16 @@ if TYPE_CHECKING:
 
     Calls = list[Callable[[], object]]
 
-__all__ = ["Crew"]
+__all__ = ["CLOSED", "OPEN", "TERMINATED", "Crew"]
 
-OPEN, CLOSED, TERMINATED = range(3)
 _MANY = 256  # messages taken at a time
-_LOOK_AGAIN = 5.0  # seconds after which the pump looks around without being told
-# Seconds after which what waits behind a task may go to an idle worker, and results behind it are looked for.
-_STUCK = 0.005
-_OVERDUE = 0.05  # seconds after which a worker would have sent results by itself, if no long task kept it
 _LONGEST_PAUSE = 0.1  # seconds between such looks when they find nothing
 _FALSE_STARTS = 8  # workers in a row that end by themselves before they are ready
 _KILLED_STARTS = 100  # the same, killed
 _GRACE = 0.2  # seconds between SIGTERM and SIGKILL
 
 
-class Crew:
+class Crew(Giving):
     """Worker processes and what they do.
 
     Args:
@@ -118,7 +111,9 @@ class Crew:
         self._later: deque[Callable[[], object]] = deque()
         self._false_starts = 0.0
         self._doomed: dict[int, Doom] = {}  # by hand
-        self._pause = _STUCK  # seconds until ledgers are looked into again, if need be
+        self._pause = STUCK  # seconds until ledgers are looked into again, if need be
+        self._until = 0.0  # when the pump looks around by itself, on the monotonic clock; 0 while it does so
+        self.finished = False  # the pump will not look around any more
         self.tally = Tally()
         started = self.tally.started
         self.staff = Staff(
@@ -127,14 +122,14 @@ class Crew:
         self._results = self.staff.results
         self._memory = deaths.oom_kills()
         self.pump = threading.Thread(target=self._run, name="holdfast-pool-pump", daemon=True)
-        if not lazy:
-            try:
+        try:
+            if not lazy:
                 self.refill()
-            except BaseException:
-                self.state = TERMINATED
-                self.staff.give_up()
-                raise
-        self.pump.start()
+            self.pump.start()
+        except BaseException:
+            self.state = TERMINATED
+            self.staff.close()
+            raise
 
     # called by the fronts
 
@@ -145,18 +140,15 @@ class Crew:
             RuntimeError: this is another process than the one that made the crew.
         """
         self.check()
-        calls: Calls = []
-        with self.lock:
+        with self._change() as calls:
             if self.broken is not None:
-                error = self.broken
-                calls.append(lambda: job.end(error))
+                calls.append(partial(job.end, self.broken))
+            elif self.state == TERMINATED or self.finished:  # since the front has looked
+                calls.append(partial(job.end, terminated()))
             else:
                 self.plan.add(job)
-                if self._lazy:
-                    self._need_more(calls)
+                self._need_more(calls)
                 self._hand_out(calls)
-        for call in calls:
-            call()
 
     def submit_one(self, trade: Trade, slip: Any, value: Any) -> None:  # noqa: ANN401 - see `plan.Single`
         """Take a call of one task.
@@ -170,40 +162,21 @@ class Crew:
         # All have as much to do as they may have. Whoever finds room looks into the inbox after he has said so.
         if self.plan.full and len(self.plan.hands) >= self.workers:
             return
-        calls: Calls = []
-        with self.lock:
+        with self._change() as calls:
             self._sort_inbox(calls)
-            if self._lazy:
-                self._need_more(calls)
+            self._need_more(calls)
             self._hand_out(calls)
-        for call in calls:
-            call()
-
-    def _sort_inbox(self, calls: Calls) -> None:
-        inbox, plan = self._inbox, self.plan
-        while inbox:
-            trade, slip, value = inbox.popleft()
-            if self.broken is not None:
-                calls.append(partial(slip.settle, self.broken, False))
-            elif self.state == TERMINATED:
-                calls.append(partial(slip.settle, terminated(), False))
-            else:
-                plan.add_single(trade, slip, value)
 
     def feed(self, job: Job, values: Iterable[Any] = (), *, credit: int | None = 0, ended: bool = False) -> None:
         """Add arguments to a job, or leave to have more of its results under way; ``credit=None`` lifts the bound."""
-        calls: Calls = []
-        with self.lock:
+        with self._change() as calls:
             job.waiting.extend(values)
             job.ended = job.ended or ended
             if job.credit is not None:
                 job.credit = None if credit is None else job.credit + credit
             self._hand_out(calls)
-            over = self._over()
-        for call in calls:
-            call()
-        if over:
-            self.wake()
+            if self._over():
+                calls.append(self.wake)
 
     def later(self, call: Callable[[], object]) -> None:
         """Have the pump call something: for finalizers, which may run at any moment, in the midst of anything."""
@@ -225,22 +198,18 @@ class Crew:
         """Take no more jobs; workers end when all is done."""
         if os.getpid() != self.pid:
             return
-        calls: Calls = []
-        with self.lock:
+        with self._change() as calls:
             if self.state == OPEN:
                 self.state = CLOSED
             for job in self.plan.jobs:
                 job.credit = None
             if self.broken is None:
                 self._hand_out(calls)
-        for call in calls:
-            call()
-        self.wake()
+            calls.append(self.wake)
 
     def withdraw(self, reason: BaseException) -> list[Any]:
         """Forget what nobody has begun: jobs end with `reason`; the slips of single calls are returned."""
-        calls: Calls = []
-        with self.lock:
+        with self._change() as calls:
             self._sort_inbox(calls)
             for hand in list(self.plan.hands.values()):
                 self._take_all_back(hand)
@@ -249,14 +218,12 @@ class Crew:
             jobs = {*self.plan.jobs, *(batch.job for batch in self.plan.again)}
             calls += [partial(job.end, reason) for job in jobs if self.plan.abandon(job)]
             self._hand_out(calls)
-        self.wake()
-        for call in calls:
-            call()
+            calls.append(self.wake)
         return slips
 
     def abandon(self, job: Job) -> None:
         """Forget what of a job nobody was given."""
-        with self.lock:
+        with self._change():
             self.plan.abandon(job)
 
     def stats(self) -> PoolStats:
@@ -282,8 +249,7 @@ class Crew:
         if self.lock._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - called by the garbage collector
             self.later(self.terminate)
             return
-        calls: Calls = []
-        with self.lock:
+        with self._change() as calls:
             if self.state != TERMINATED:
                 self._sort_inbox(calls)
                 self.thrown_away = self.plan.outstanding()
@@ -291,9 +257,7 @@ class Crew:
                 self._fail_all(reason or terminated, calls)
                 self._sort_inbox(calls)
                 self.staff.signal_all(signal.SIGTERM)
-        self.wake()
-        for call in calls:
-            call()
+            calls.insert(0, self.wake)
         self.staff.end_all(_GRACE)
         self.wake()
         self.join(5.0)  # until the workers are buried; not for ever, for a callback may keep the pump
@@ -305,39 +269,31 @@ class Crew:
             return not self.pump.is_alive()
         return True
 
-    def wake(self) -> None:
-        """Have the pump look around."""
-        with suppress(Exception):  # the queue is closed, or there is no memory: it looks by itself, later
-            self._results.put(None)
-
     def stop(self, job: Job, reason: BaseException | None) -> bool:
         """Stop the running tasks of a job: their workers are killed, the tasks fail with `reason` (None: silently).
 
         Returns:
             Whether any was stopped, or forgotten before it began.
         """
-        with self.lock:
+        with self._change() as calls:
+            calls.append(self.wake)
             for hand in list(self.plan.hands.values()):
                 if any(b.job is job for b in hand.batches):
                     self._take_all_back(hand)
             stopped = self.plan.abandon(job) > 0
             for hand in list(self.plan.hands.values()):
-                if hand.batches and hand.batches[0].job is job:
-                    position = self.staff.running(hand.number, hand.batches[0].number)
-                    stopped = (position is not None and self._doom(hand, position, reason)) or stopped
-        self.wake()
+                batch = self._working(hand)
+                if batch is not None and batch.job is job:
+                    position = self.staff.running(hand.number, batch.number)
+                    stopped = (position is not None and self._doom(hand, batch, position, reason)) or stopped
         return stopped
 
     def stop_one(self, slip: object, *, kill: bool = True) -> bool:
         """Stop a single call: it is not begun, or, with `kill`, its worker is killed; false if neither can be."""
-        calls: Calls = []
-        with self.lock:
+        with self._change() as calls:
+            calls.append(self.wake)
             self._sort_inbox(calls)
-            stopped = self.plan.withdraw(slip) or self._stop_given(slip, kill=kill)
-        self.wake()
-        for call in calls:
-            call()
-        return stopped
+            return self.plan.withdraw(slip) or self._stop_given(slip, kill=kill)
 
     def _stop_given(self, slip: object, *, kill: bool) -> bool:
         for hand in list(self.plan.hands.values()):
@@ -345,24 +301,16 @@ class Crew:
                 self._take_all_back(hand)
                 if self.plan.withdraw(slip):
                     return True
-                at = self.plan.place(hand.batches[0], slip) if hand.batches and kill else None
-                return at is not None and self._doom(hand, at, None)
+                batch = self._working(hand) if kill else None
+                at = None if batch is None else self.plan.place(batch, slip)
+                return batch is not None and at is not None and self._doom(hand, batch, at, None)
         return False
 
-    def _take_all_back(self, hand: Hand) -> None:
-        """Take back what a worker has not begun."""
-        self.plan.recalled(hand, self.staff.take_back(hand.number))
-        if not self.plan.counted and hand.batches:
-            found = self.staff.revoke(hand.number, hand.batches[0].number)
-            if found is not None:
-                self.plan.revoked(hand, *found)
-
-    def _doom(self, hand: Hand, position: int, reason: BaseException | None) -> bool:
+    def _doom(self, hand: Hand, batch: Batch, position: int, reason: BaseException | None) -> bool:
         """End the worker of a running task; false if it is not that task which runs.
 
         The worker stands still while this is looked at, so that no other task is hit.
         """
-        batch = hand.batches[0]
         if hand.number in self._doomed:
             return False
         self.staff.freeze(hand.number)
@@ -413,7 +361,9 @@ class Crew:
         return min(self.workers, max(1, self.plan.outstanding()))
 
     def _need_more(self, calls: Calls) -> None:
-        """Start a worker for a job, if all that there are have something to do."""
+        """Start a worker for a job, where that is done as needed, if all that there are have something to do."""
+        if not self._lazy or self.broken is not None or self.state == TERMINATED or self.finished:
+            return
         if len(self.plan.hands) < self.workers and all(hand.batches for hand in self.plan.hands.values()):
             hand = Hand(self.staff.next_number())
             try:
@@ -423,7 +373,7 @@ class Crew:
             except Exception as error:  # noqa: BLE001 - a limit of the system, or arguments that cannot be pickled
                 self.plan.hands.pop(hand.number, None)
                 if not self.plan.hands:
-                    self._break(error, calls)
+                    self._break(error, calls, as_it_is=True)
 
     # the pump
 
@@ -435,13 +385,18 @@ class Crew:
         except BaseException as error:  # noqa: BLE001 - nobody may wait for ever
             self._give_up(error)
         finally:
+            self.finished = True
             self.staff.close()
 
     def _round(self) -> bool:
         """Wait for something to happen and see to it; true when all is over."""
-        messages = self._messages(self._patience())
+        with self.lock:
+            wait = self._patience()
+            self._until = time.monotonic() + wait
+        messages = self._messages(wait)
         calls: Calls = []
         with self.lock:
+            self._until = 0.0
             gone = self.staff.gone()
             if gone:  # all that the dead have sent comes first
                 while more := self._messages(0):
@@ -452,10 +407,11 @@ class Crew:
             for number in gone:
                 self._see_death(number, calls)
             if self._peek(calls) or messages:
-                self._pause = _STUCK
+                self._pause = STUCK
             else:
                 self._pause = min(self._pause * 2, _LONGEST_PAUSE)
             self._see_deadlines()
+            self._spread(calls)
             self._hand_out(calls)
             missing = len(self.plan.hands) < self._wanted()
         messages.clear()
@@ -470,7 +426,8 @@ class Crew:
         if missing:
             self._refill_or_break()
         with self.lock:
-            return self._over()
+            self.finished = self._over()
+            return self.finished
 
     def _messages(self, timeout: float) -> list[Any]:
         try:
@@ -508,15 +465,17 @@ class Crew:
             self._false_starts = 0.0
             if hand is not None:
                 hand.ready = True
+                hand.heard = time.monotonic()
             return
         if batch == worker.INIT_FAILED:
             if self.broken is None:
                 self._break(rebuilt(worker.Failure(*values[0])), calls)
             return
+        if hand is not None:
+            hand.heard, hand.stuck = time.monotonic(), False
         found = self.plan.current(number, batch)
-        if hand is None or found is None:
+        if found is None:
             return
-        hand.heard = time.monotonic()
         known = min(found.done - start, len(values))  # from the ledger
         if longest > self.tally.floor:
             calls.append(partial(self.tally.note, found, start + at, longest))
@@ -537,7 +496,7 @@ class Crew:
         now = time.monotonic()
         for hand in self.plan.hands.values():
             batch = hand.batches[0] if hand.batches else None
-            if batch is None or batch.count == 1 or not batch.job.urgent or now - hand.heard < _OVERDUE:
+            if batch is None or batch.count == 1 or not batch.job.urgent or now - hand.heard < OVERDUE:
                 continue
             hand.heard = now
             found = self.staff.peek(hand.number, batch.number, batch.done)
@@ -600,7 +559,8 @@ class Crew:
                 kind = self._died()
                 last = f"the last one (pid {death.pid}) {death.how()}"
                 message = f"many workers in a row ended before they were ready; {last}"
-                self._break(kind(message, pid=death.pid, exitcode=death.exitcode, signal=death.signal), calls)
+                error = kind(message, pid=death.pid, exitcode=death.exitcode, signal=death.signal)
+                self._break(error, calls, as_it_is=True)
 
     def _lose(
         self,
@@ -647,116 +607,7 @@ class Crew:
                 continue
             position = self.staff.running(hand.number, batch.number)
             if position is not None and self._age(hand) >= batch.job.timeout:
-                self._doom(hand, position, task_timeout(batch, position))
-
-    def _age(self, hand: Hand) -> float:
-        """Seconds since what a worker runs began, as its ledger has it."""
-        age: float = (time.monotonic_ns() - self.staff.words(hand.number)[ledger.BEGAN]) / 1e9
-        return age
-
-    def _patience(self) -> float:
-        """Seconds until the pump must look around by itself."""
-        with self.lock:
-            if self.staff.has_gone():  # its ring of the bell may have been taken with the results of another one
-                return 0
-            if self._doomed:
-                return 0.05
-            wait = _LOOK_AGAIN
-            waiting = idle = False
-            for hand in self.plan.hands.values():
-                if not hand.batches:
-                    idle = True
-                    continue
-                batch = hand.batches[0]
-                several = batch.count - batch.done > 1
-                waiting = waiting or several or len(hand.batches) > 1
-                if several and batch.job.urgent:
-                    wait = min(wait, max(self._pause, _OVERDUE))
-                if batch.job.timeout is not None:
-                    begun = self.staff.words(hand.number)[ledger.BATCH] == batch.number
-                    wait = min(wait, max(0.001, batch.job.timeout - self._age(hand)) if begun else 0.02)
-            return min(wait, self._pause) if waiting and idle else wait
-
-    # giving
-
-    def _hand_out(self, calls: Calls) -> None:
-        """Give what there is room for; under the lock."""
-        self._sort_inbox(calls)
-        if self.state == TERMINATED or self.broken is not None:
-            return
-        parcels: dict[int, list[Any]] = {}
-        plan = self.plan
-        while (gift := plan.give()) is not None:
-            hand, batch = gift
-            job = batch.job
-            values: Any = batch.values
-            sealed = type(values) is not range and not _core._are_plain(values, job.call)  # noqa: SLF001 - the core's half of this
-            if sealed:
-                values = self._sealed(hand, batch, calls)
-                if not values:
-                    continue
-            else:
-                values = cargo.packed(values)
-            call = job.call | (0 if job.timeout is None else worker.STAMPED) | (worker.PATIENT if job.patient else 0)
-            message = (batch.number, call, job.function, job.reference, sealed, values)
-            parcels.setdefault(hand.number, []).append(message)
-            if not hand.open:
-                parcels[hand.number].append(None)
-            if sealed or len(hand.batches) == 1:  # while it is warm and before much memory is used; or it is waited for
-                self._send(hand, parcels.pop(hand.number), calls)
-        for number, messages in parcels.items():
-            self._send(plan.hands[number], messages, calls)
-        if plan.full or not plan.hands:
-            return
-        if self._inbox:  # filled before `full` was taken back
-            self._hand_out(calls)
-        else:
-            self._spread(calls)
-
-    def _send(self, hand: Hand, messages: list[Any], calls: Calls) -> None:
-        try:
-            self.staff.give(hand.number, messages)
-        except OSError as error:  # no shared memory; put_many is all or nothing then
-            numbers = {message[0] for message in messages if message is not None}
-            for batch in [b for b in hand.batches if b.number in numbers]:
-                self.plan.withdrawn(hand, batch)
-                self._fail_batch(batch, error, calls)
-
-    def _sealed(self, hand: Hand, batch: Batch, calls: Calls) -> list[Any]:
-        """The arguments of a batch, sealed; what cannot be pickled fails, and the rest becomes several batches."""
-        sealed, failures = cargo.seal_all(batch.values, self.plan.most_bytes(batch.job))
-        if len(sealed) < batch.count:
-            self.plan.shorten(batch, len(sealed))
-        if not failures:
-            return sealed
-        self.plan.withdrawn(hand, batch)
-        for index, error in failures:
-            self.tally.lost(again=False)
-            calls.append(failing(batch.job, batch.start + index, error))
-        bad = {index for index, _ in failures}
-        for good, run in itertools.groupby(range(batch.count), lambda index: index not in bad):
-            if good:
-                positions = list(run)
-                piece = [batch.values[position] for position in positions]
-                self.plan.again.append(self.plan.piece(batch.job, batch.start + positions[0], piece))
-        return []
-
-    def _spread(self, calls: Calls) -> None:
-        """Take back what waits behind a long task while somebody is idle."""
-        hands = self.plan.hands.values()
-        if not any(hand.open and not hand.batches for hand in hands):
-            return
-        for hand in hands:
-            batch = hand.batches[0] if hand.batches else None
-            if batch is None or (len(hand.batches) == 1 and batch.count - batch.done <= 1):
-                continue
-            left = (batch.job.cost or 0.0) * (batch.count - batch.done)
-            begun = self.staff.words(hand.number)[ledger.BATCH] == batch.number
-            if begun and max(self._age(hand), left / 2) > _STUCK:
-                self._take_all_back(hand)
-                if self.plan.again:
-                    self._hand_out(calls)
-                    return
+                self._doom(hand, batch, position, task_timeout(batch, position))
 
     # the end
 
@@ -772,7 +623,7 @@ class Crew:
     def _give_up(self, error: BaseException) -> None:
         calls: Calls = []
         with self.lock:
-            self._break(error, calls)
+            self._break(error, calls, as_it_is=True)
         for call in calls:
             shielded(call)
 
@@ -790,8 +641,3 @@ class Crew:
         for hand in plan.hands.values():
             hand.batches.clear()
             hand.open = False
-
-    def _fail_batch(self, batch: Batch, error: BaseException, calls: Calls) -> None:
-        for position in range(batch.done, batch.count):
-            self.tally.lost(again=False)
-            calls.append(failing(batch.job, batch.start + position, error))

@@ -276,13 +276,16 @@ class Batch:
 class Hand:
     """A worker as the plan sees it: what it was given and has not finished, in order."""
 
-    __slots__ = ("batches", "given", "heard", "number", "open", "ready")
+    __slots__ = ("batches", "claims", "given", "heard", "number", "open", "ready", "since", "stuck")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.batches: deque[Batch] = deque()
         self.given = 0  # in its whole life
-        self.heard = 0.0  # when something was known of its results, on the crew's clock
+        self.heard = 0.0  # when something was last known of it, on the crew's clock
+        self.claims: tuple[int, int] | None = None  # the batch it works on, and how many tasks of it were begun
+        self.since = 0.0  # when that was new
+        self.stuck = False  # it runs a long task, and what waited behind that was taken back
         self.open = True  # takes more
         self.ready = False  # has started up
 
@@ -369,8 +372,10 @@ class Plan:
         best: Hand | None = None
         least = 1 << 30
         for hand in self.hands.values():
-            if hand.open and len(hand.batches) < least:
-                best, least = hand, len(hand.batches)
+            if hand.open and not hand.stuck:
+                has = len(hand.batches)
+                if has < least or (has == least and best is not None and hand.ready > best.ready):
+                    best, least = hand, has
         if best is None or least == 0:
             return best
         timeout = self.singles[0].trade.timeout if job is None else job.timeout
@@ -474,15 +479,15 @@ class Plan:
         if hand.batches[0].done >= hand.batches[0].count:
             hand.batches.popleft()
 
-    def revoked(self, hand: Hand, start: int, end: int) -> None:
-        """Give what a hand has not claimed of its batch again, in as many pieces as there are hands."""
-        batch = hand.batches[0]
+    def revoked(self, hand: Hand, batch: Batch, start: int, end: int) -> None:
+        """Give what a hand has not claimed of a batch again, in as many pieces as there are hands."""
         size = -(-(end - start) // max(len(self.hands), 1))
         for first in range(start, end, size):
             values = batch.values[first : min(first + size, end)]
             self.again.append(self.piece(batch.job, batch.start + first, values))
         batch.count = start
-        self._drop_done(hand)
+        if batch.done >= start:  # nothing more will come of it
+            hand.batches.remove(batch)
 
     def recalled(self, hand: Hand, numbers: Iterable[int]) -> None:
         """Take back batches that a hand has not taken."""

@@ -101,14 +101,15 @@ def fitted(
         message = "finalizer must be a callable"
         raise TypeError(message)
     allowed = sorted(os.sched_getaffinity(0))
-    cores = list(pin) if not isinstance(pin, bool) else allowed if pin else []
+    listed = [pin] if isinstance(pin, int) else pin  # True and False are such numbers, and no core
+    cores = list(listed) if not isinstance(pin, bool) else allowed if pin else []
     if not set(cores) <= set(allowed) or (pin is not False and not cores):
         message = f"pin must be True or some of the cores {allowed}, not {pin!r}"
         raise ValueError(message)
     threads = threads_per_worker
     if threads == "share":
         threads = SHARE
-    elif threads is not None and (isinstance(threads, str) or threads < 1):
+    elif threads is not None and (not isinstance(threads, int) or threads < 1):
         message = f'threads_per_worker must be "share", None or a number of at least 1, not {threads!r}'
         raise ValueError(message)
     return Outfit(finalizer, tuple(finalargs), tuple(cores), threads)

@@ -14,7 +14,7 @@ from collections import deque
 from contextlib import suppress
 from multiprocessing.reduction import ForkingPickler
 
-from holdfast import _core, guard, ownership
+from holdfast import _core, guard, ownership, popen
 from holdfast.boarding import launch
 from holdfast.crew import deaths, ledger, seat, timesheet, worker
 from holdfast.crew.deaths import Death
@@ -136,9 +136,7 @@ class Staff:
         belongings: Any = (kit.tasks, self.results, kit.ledger)
         if not self._forks:
             belongings = bytes(ForkingPickler.dumps(belongings))
-            from multiprocessing import resource_tracker  # noqa: PLC0415 - programs that fork do without
-
-            resource_tracker.ensure_running()  # now, for as it starts it unblocks what is blocked below
+            popen.prepare("spawn")  # now, for as the tracker starts it unblocks what is blocked below
             launch.limits = place.limits
         stacks = worker._File(kit.stacks)  # noqa: SLF001 - of this package
         post = worker.Post(number, belongings, stacks, self._initializer, self._initargs, place, self._exits)
@@ -310,16 +308,17 @@ class Staff:
                 kit.close()
         return death, words, notes
 
-    def give_up(self) -> None:
-        """End those that were started, when not all could be."""
+    def close(self) -> None:
+        """End the watch, and whoever has not ended, after something went wrong."""
         self.signal_all(signal.SIGKILL)
         for member in self.members.values():
-            member.process.terminate()
-            member.process.join()
-        self.close()
-
-    def close(self) -> None:
-        """End the watch; everybody else has ended."""
+            if member.pidfd < 0:
+                member.process.terminate()
+            member.process.join(5.0)
+            if member.pidfd >= 0:
+                os.close(member.pidfd)
+            self._spare.append(member.kit)
+        self.members.clear()
         with self._lock:
             self._closed = True
             spare, self._spare = self._spare, []

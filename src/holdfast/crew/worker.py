@@ -225,7 +225,12 @@ class _Worker:
             out.send()
             return
         if sealed:
-            while (index := book.claim()) >= 0:
+            while True:
+                if call & STAMPED:  # first: whoever sees the claim sees when it began
+                    book.words[ledger.BEGAN] = time.monotonic_ns()
+                index = book.claim()
+                if index < 0:
+                    break
                 began = time.perf_counter()
                 noted = self._one(function, call, values[index], out)
                 out.time(time.perf_counter() - began, index)
@@ -267,8 +272,6 @@ class _Worker:
 
     def _one(self, function: Callable[..., Any], call: int, sealed: Any, out: _Outbox) -> bool:  # noqa: ANN401
         """Run a task with sealed arguments; false if the results must be sent now."""
-        if call & STAMPED:
-            self._ledger.words[ledger.BEGAN] = time.monotonic_ns()
         try:
             value = self._opened(sealed)
             if call & _CALLS == 0:

@@ -9,8 +9,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+
+from holdfast._checks import number, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -176,19 +177,19 @@ def _checked(function: object, options: Options) -> Options:
     if options.on_error not in ("raise", "collect"):
         message = f'on_error must be "raise" or "collect", not {options.on_error!r}'
         raise ValueError(message)
-    chunk = 0 if options.chunk == "auto" else _number("chunk", options.chunk, 1)
-    timeout = None if options.timeout is None else _seconds(options.timeout)
-    workers = None if options.workers is None else _number("workers", options.workers, 1)
+    chunk = 0 if options.chunk == "auto" else number("chunk", options.chunk, 1)
+    timeout = None if options.timeout is None else seconds(options.timeout)
+    workers = None if options.workers is None else number("workers", options.workers, 1)
     if workers is not None and workers > _MOST_WORKERS:
         message = f"workers must be at most {_MOST_WORKERS}, not {workers}"
         raise ValueError(message)
-    look_ahead = None if options.look_ahead is None else _number("look_ahead", options.look_ahead, 1)
+    look_ahead = None if options.look_ahead is None else number("look_ahead", options.look_ahead, 1)
     return options._replace(
         chunk=chunk,
         timeout=timeout,
         workers=workers,
         look_ahead=look_ahead,
-        retries=_number("retries", options.retries, 0),
+        retries=number("retries", options.retries, 0),
         initargs=_arguments(options.initargs),
     )
 
@@ -205,30 +206,6 @@ def _arguments(values: Any) -> tuple[Any, ...]:  # noqa: ANN401 - whatever was g
     except TypeError:
         message = f"initargs must be a sequence of arguments, not {values!r}"
         raise TypeError(message) from None
-
-
-def _number(name: str, value: Any, least: int) -> int:  # noqa: ANN401 - whatever was given
-    try:
-        number: int = value.__index__()
-    except AttributeError:
-        message = f"{name} must be a whole number, not {value!r}"
-        raise TypeError(message) from None
-    if number < least:
-        message = f"{name} must be at least {least}, not {number}"
-        raise ValueError(message)
-    return number
-
-
-def _seconds(value: Any) -> float:  # noqa: ANN401 - whatever was given
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError):
-        message = f"timeout must be a number of seconds, not {value!r}"
-        raise TypeError(message) from None
-    if not seconds > 0 or math.isinf(seconds):
-        message = f"timeout must be a number of seconds above 0, not {value!r}"
-        raise ValueError(message)
-    return seconds
 
 
 def _start(function: Callable[..., Any], items: Iterable[Any], call: int, options: Options) -> Results[Any]:

@@ -201,10 +201,12 @@ class Results(Generic[_T]):
 
     async def aclose(self) -> None:
         """End it, as `close`, without making the event loop wait."""
+        self._iterator = iter(())
         self._run.close(patient=False)
 
     def close(self) -> None:
         """End it: what has not begun is given up, what runs is stopped (threads end with the item they are at)."""
+        self._iterator = iter(())  # also what has come and was not taken
         self._run.close()
 
     def __enter__(self) -> Results[_T]:
@@ -250,6 +252,8 @@ class _AsyncIterator:
         return self
 
     async def __anext__(self) -> Any:  # noqa: ANN401 - a result
+        if self._run.closed:
+            raise StopAsyncIteration
         for value in self._block:
             return value
         try:

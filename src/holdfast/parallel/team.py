@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Team", "thread_runner"]
 
+_WORTHWHILE = 0.002  # seconds of work in a chunk, which is handed over by a lock
 _FLUSH = 0.01  # seconds that results of a batch wait for company
 
 
@@ -75,6 +76,7 @@ class Team:
         """Begin."""
         with self._mutex:
             self.job = job
+            job.worthwhile = _WORTHWHILE
             if job.timeout is not None:  # a thread that has run out of time is left, with all that it was given
                 job.chunk, job.fixed = 1, True
             for _ in range(self.workers if job.total is None else min(self.workers, job.total)):

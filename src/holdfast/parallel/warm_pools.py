@@ -31,7 +31,8 @@ __all__ = ["WarmPool", "close_warm_pools", "hire"]
 _IDLE = 60.0  # seconds that a pool stays without work
 _MOST = 4  # pools that stay
 _KNOWN = 64  # functions whose tasks' costs are kept
-_PATIENCE = 1.0  # seconds for idle workers to end by themselves
+_PATIENCE = 1.0  # seconds for what needs no time
+_ENDING = 30.0  # seconds for idle workers to end by themselves, with what they were to do at their end
 
 _lock = threading.RLock()
 _warm: list[WarmPool] = []  # the one used last at the end
@@ -125,7 +126,7 @@ class WarmPool:
     def end(self) -> None:
         """End the workers, which have nothing to do."""
         self.crew.close()
-        if not self.crew.join(_PATIENCE):
+        if not self.crew.join(_ENDING):
             self.crew.terminate()
             self.crew.join(_PATIENCE)
 
@@ -198,7 +199,8 @@ def _surroundings() -> tuple[Any, ...]:
         here = os.getcwd()  # noqa: PTH109 - a text is enough
     except OSError:  # it was removed
         here = ""
-    environment = os.environ._data.copy()  # type: ignore[attr-defined]  # noqa: SLF001 - as bytes: decoded it takes as long as all the rest of a call
+    plain = getattr(os.environ, "_data", os.environ)  # bytes: to decode them takes as long as all the rest of a call
+    environment = dict(plain)
     return here, environment, tuple(sys.path)
 
 
