@@ -283,3 +283,13 @@ def test_plan_hand_that_is_stuck_gets_nothing_and_one_that_is_ready_comes_first(
     stuck.stuck, ready.ready = True, True
     assert [plan.give()[0] for _ in range(4)] == [ready, starting, ready, starting]
     assert plan.give() is None
+
+
+def test_plan_hand_that_was_stuck_and_has_nothing_left_gets_more():
+    plan = plan_with(job_of(range(4), chunk=4))
+    hand, batch = plan.give()
+    plan.arrived(hand.number, batch.number, 2, 0.1)
+    hand.stuck = True
+    plan.revoked(hand, batch, 2, 4)
+    assert not hand.batches
+    assert plan.give()[0] is hand

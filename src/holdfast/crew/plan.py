@@ -285,7 +285,7 @@ class Hand:
         self.heard = 0.0  # when something was last known of it, on the crew's clock
         self.claims: tuple[int, int] | None = None  # the batch it works on, and how many tasks of it were begun
         self.since = 0.0  # when that was new
-        self.stuck = False  # it runs a long task, and what waited behind that was taken back
+        self.stuck = False  # while it has a batch: it runs a long task, and what waited behind that was taken back
         self.open = True  # takes more
         self.ready = False  # has started up
 
@@ -372,8 +372,8 @@ class Plan:
         best: Hand | None = None
         least = 1 << 30
         for hand in self.hands.values():
-            if hand.open and not hand.stuck:
-                has = len(hand.batches)
+            has = len(hand.batches)
+            if hand.open and not (hand.stuck and has):
                 if has < least or (has == least and best is not None and hand.ready > best.ready):
                     best, least = hand, has
         if best is None or least == 0:

@@ -75,6 +75,8 @@ class Run:
         meter: what shows the progress.
     """
 
+    closed = True  # until it is made
+
     def __init__(
         self,
         job: MapJob,
