@@ -278,8 +278,9 @@ def test_plan_tail_of_a_batch_behind_one_whose_results_are_on_their_way_nothing_
 
 
 def test_plan_hand_that_is_stuck_gets_nothing_and_one_that_is_ready_comes_first():
-    plan = plan_with(job_of(range(4)), hands=3)
+    plan = plan_with(job_of(range(5)), hands=3)
     stuck, starting, ready = plan.hands.values()
+    assert plan.give()[0] is stuck
     stuck.stuck, ready.ready = True, True
     assert [plan.give()[0] for _ in range(4)] == [ready, starting, ready, starting]
     assert plan.give() is None

@@ -373,9 +373,9 @@ class Plan:
         least = 1 << 30
         for hand in self.hands.values():
             has = len(hand.batches)
-            if hand.open and not (hand.stuck and has):
-                if has < least or (has == least and best is not None and hand.ready > best.ready):
-                    best, least = hand, has
+            better = has < least or (has == least and best is not None and hand.ready > best.ready)
+            if better and hand.open and not (hand.stuck and has):
+                best, least = hand, has
         if best is None or least == 0:
             return best
         timeout = self.singles[0].trade.timeout if job is None else job.timeout
