@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 
 from holdfast import _core
@@ -27,7 +27,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
     from collections import deque
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from types import TracebackType
     from typing import Any
 
     from holdfast.crew.plan import Batch, Hand, Plan, Trade
@@ -44,6 +45,37 @@ _LOOK_AGAIN = 5.0  # seconds after which the pump looks around without being tol
 STUCK = 0.005
 OVERDUE = 0.05  # seconds after which a worker would have sent results by itself, if no long task kept it
 _SELDOM = 0.25  # seconds between looks for a stuck worker where nobody waits for single results
+
+
+class _Change:
+    """The lock; what is put into the list is called after it is given back. An interrupt waits until then."""
+
+    __slots__ = ("_calls", "_crew", "_held")
+
+    def __init__(self, crew: Giving) -> None:
+        self._crew, self._held = crew, held_back()
+        self._calls: Calls = []
+
+    def __enter__(self) -> Calls:
+        self._held.__enter__()
+        self._crew.lock.acquire()
+        return self._calls
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        crew = self._crew
+        try:
+            try:
+                must_wake = crew._must_wake()  # noqa: SLF001 - of this module
+            finally:
+                crew.lock.release()
+            if must_wake:
+                crew.wake()
+            for call in self._calls:
+                call()
+        finally:
+            self._held.__exit__(kind, value, traceback)
 
 
 class Giving:
@@ -69,22 +101,16 @@ class Giving:
         with suppress(Exception):  # the queue is closed, or there is no memory: it looks by itself, later
             self._results.put(None)
 
-    @contextmanager
-    def _change(self) -> Iterator[Calls]:
-        """The lock; what is put into the list is called after it is given back. An interrupt waits until then."""
-        calls: Calls = []
-        with held_back():
-            try:
-                with self.lock:
-                    try:
-                        yield calls
-                    finally:
-                        soon = self._until and time.monotonic() + self._patience() < self._until - 0.002
-                if soon:
-                    self.wake()
-            finally:
-                for call in calls:
-                    call()
+    def _change(self) -> _Change:
+        """A block under the lock, for a caller's thread; see above."""
+        return _Change(self)
+
+    def _must_wake(self) -> bool:
+        """Whether the pump sleeps and now has to look around sooner than it means to; it is told once."""
+        if self._until and time.monotonic() + self._patience() < self._until - 0.002:
+            self._until = 0.0
+            return True
+        return False
 
     def _sort_inbox(self, calls: Calls) -> None:
         inbox, plan = self._inbox, self.plan
@@ -173,13 +199,14 @@ class Giving:
                 self._send(plan.hands[number], parcels.pop(number), given, calls)
         except BaseException as error:
             self._take_from_the_plan(given, error, calls)
+            calls.append(self.wake)  # there may be more to give
             if not isinstance(error, MemoryError):
                 raise
         if plan.full or not plan.hands:
             return
         if self._inbox:  # filled before `full` was taken back
             self._hand_out(calls)
-        else:
+        elif any(hand.open and not hand.batches for hand in plan.hands.values()):
             self._spread(calls)
 
     def _take_from_the_plan(self, given: dict[int, tuple[Hand, Batch]], error: BaseException, calls: Calls) -> None:

@@ -29,6 +29,7 @@ __all__ = ["UNDIVIDED", "Aftermath", "Batch", "Bundle", "Hand", "Job", "Plan", "
 _HEAVY = 1 << 20
 _AHEAD = 0.008  # seconds of work that a hand has waiting, at most
 _DEEPEST = 64  # batches
+_DEEPEST_OF_SINGLES = 8  # the same for single calls: what comes after those travels together
 _WORTHWHILE = 0.002  # seconds of work in a bundle
 UNDIVIDED = 0.0005  # seconds of work that are not divided between workers
 _LARGEST = 50_000  # tasks in such a batch
@@ -383,8 +384,9 @@ class Plan:
             return None
         cost = self.singles[0].trade.cost if job is None else job.cost
         unknown = _SHARES if job is not None and job.chunk < 0 else 2
+        deepest = _DEEPEST if job is not None else _DEEPEST_OF_SINGLES
         depth = (
-            unknown if cost is None else max(2, min(_DEEPEST, int(_AHEAD / max(cost * best.batches[-1].count, 1e-7))))
+            unknown if cost is None else max(2, min(deepest, int(_AHEAD / max(cost * best.batches[-1].count, 1e-7))))
         )
         return best if least < depth else None
 

@@ -137,7 +137,7 @@ def _give_up(backend: Any, job: MapJob) -> None:  # noqa: ANN401 - whoever works
 def _expected(items: Any) -> int | None:  # noqa: ANN401 - whatever can be iterated over
     try:
         return len(items)
-    except TypeError:
+    except (TypeError, OverflowError):
         return None
 
 
