@@ -12,7 +12,7 @@ from multiprocessing import TimeoutError as _Timeout
 
 from holdfast._records import NamedTuple
 from holdfast.crew import worker
-from holdfast.crew.crew import OPEN
+from holdfast.crew.crew import OPEN, TERMINATED
 from holdfast.crew.failures import Told, lost, opened, rebuilt
 from holdfast.crew.plan import Job, Line, Shelf
 
@@ -380,6 +380,8 @@ class Stream(Job):
                 if self.failure is not None:
                     return 0
                 self._condition.wait(0.25)
+            if self.failure is not None or crew.state == TERMINATED or crew.finished:
+                return 0
             if self.dropped or crew.state != OPEN:
                 return window
             return window - (fed - self.used)
