@@ -96,6 +96,7 @@ def test_task_behind_a_long_one_runs_while_all_others_are_busy_for_ever():
         while not event.is_set():
             next(results)
             assert time.monotonic() < until
+    time.sleep(0.5)  # whoever reads is done
     read = next(numbers)[1]
     time.sleep(0.5)
     assert next(numbers)[1] == read + 1  # nobody reads on
