@@ -380,7 +380,7 @@ class Stream(Job):
                 if self.failure is not None:
                     return 0
                 self._condition.wait(0.25)
-            if self.failure is not None or crew.state == TERMINATED or crew.finished:
+            if self.failure is not None or crew.state == TERMINATED:
                 return 0
             if self.dropped or crew.state != OPEN:
                 return window
