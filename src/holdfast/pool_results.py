@@ -483,8 +483,9 @@ def _feed(crew: Crew, stream: Stream, values: Iterator[Any], window: int) -> Non
     more = True
     while more:
         room = stream.wait_for_room(crew, fed, window)
-        if room < 1:
-            break
+        if room < 1:  # the stream was told how it ends
+            crew.feed(stream, credit=None, ended=True)
+            return
         batch: list[Any] = []
         until = time.perf_counter() + _WORTH_WAITING
         try:
