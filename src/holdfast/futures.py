@@ -25,7 +25,7 @@ from multiprocessing import util
 from holdfast._checks import number, seconds, whole
 from holdfast.crew import seat
 from holdfast.crew.crew import OPEN, TERMINATED, Crew
-from holdfast.crew.interrupts import held_back
+from holdfast.crew.interrupts import HeldBack
 from holdfast.crew.trades import Trades
 from holdfast.pool_results import Stream
 
@@ -277,7 +277,7 @@ class ProcessExecutor(Executor):
         _end_with_process()
         self._trades = Trades(timeout, retries)
         self._mp_context = context
-        with held_back():
+        with HeldBack():
             self._crew = Crew(
                 context,
                 count,

@@ -14,7 +14,7 @@ from holdfast._checks import whole
 from holdfast.cpu import cpu_count
 from holdfast.crew import seat
 from holdfast.crew.crew import CLOSED, OPEN, TERMINATED, Crew
-from holdfast.crew.interrupts import held_back
+from holdfast.crew.interrupts import HeldBack
 from holdfast.crew.trades import Trades, Unsealed
 from holdfast.pool_results import (
     AsyncResult,
@@ -99,7 +99,7 @@ class Pool(Lookalike):
         self._ctx = chosen
         self._trades = Trades()
         outfit = seat.fitted(finalizer, finalargs, pin, threads_per_worker)
-        with held_back():
+        with HeldBack():
             self._crew: Crew = Crew(chosen, count, initializer, initargs, maxtasksperchild, outfit=outfit)
             self._terminate = util.Finalize(self, self._crew.terminate, exitpriority=15)
 

@@ -36,7 +36,7 @@ from holdfast.crew.endings import (
 )
 from holdfast.crew.failures import Marks, Told
 from holdfast.crew.giving import CLOSED, OPEN, OVERDUE, STUCK, TERMINATED, Giving
-from holdfast.crew.interrupts import held_back
+from holdfast.crew.interrupts import HeldBack
 from holdfast.crew.plan import Hand, Plan
 from holdfast.crew.seat import Outfit
 from holdfast.crew.staff import Staff
@@ -325,7 +325,7 @@ class Crew(Giving):
 
     def refill(self) -> None:
         """Start as many workers as are missing."""
-        with held_back():
+        with HeldBack():
             self._refill()
 
     def _refill(self) -> None:
@@ -367,7 +367,7 @@ class Crew(Giving):
         if len(self.plan.hands) < self.workers and all(hand.batches for hand in self.plan.hands.values()):
             hand = Hand(self.staff.next_number())
             try:
-                with held_back():
+                with HeldBack():
                     self.plan.hands[hand.number] = hand
                     self.staff.start(hand.number)
             except Exception as error:  # noqa: BLE001 - a limit of the system, or arguments that cannot be pickled

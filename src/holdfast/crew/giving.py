@@ -21,7 +21,7 @@ from functools import partial
 from holdfast import _core
 from holdfast.crew import cargo, ledger, worker
 from holdfast.crew.endings import Doom, failing, terminated
-from holdfast.crew.interrupts import held_back
+from holdfast.crew.interrupts import HeldBack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class _Change:
     __slots__ = ("_calls", "_crew", "_held")
 
     def __init__(self, crew: Giving) -> None:
-        self._crew, self._held = crew, held_back()
+        self._crew, self._held = crew, HeldBack()
         self._calls: Calls = []
 
     def __enter__(self) -> Calls:
@@ -84,8 +84,6 @@ class Giving:
     plan: Plan
     staff: Staff
     tally: Tally
-    pid: int
-    workers: int
     state: int
     broken: BaseException | None
     finished: bool
@@ -166,10 +164,9 @@ class Giving:
             several = batch.count - batch.done > 1
             behind = several or len(hand.batches) > 1
             waiting = waiting or behind or not hand.ready
-            if behind and not hand.stuck:
-                wait = min(wait, max(self._pause, OVERDUE) if batch.job.urgent else _SELDOM)
-            if several and batch.job.urgent:
-                wait = min(wait, max(self._pause, OVERDUE))
+            urgent = batch.job.urgent
+            if (behind and not hand.stuck) or (several and urgent):
+                wait = min(wait, max(self._pause, OVERDUE) if urgent else _SELDOM)
             if batch.job.timeout is not None:
                 begun = self.staff.words(hand.number)[ledger.BATCH] == batch.number
                 wait = min(wait, max(0.001, batch.job.timeout - self._age(hand)) if begun else 0.02)
@@ -235,10 +232,7 @@ class Giving:
         try:
             self.staff.give(hand.number, messages)
         except OSError as error:  # no shared memory; put_many is all or nothing then
-            for number in numbers:
-                _, batch = given.pop(number)
-                self.plan.withdrawn(hand, batch)
-                self._fail_batch(batch, error, calls)
+            self._take_from_the_plan({number: given.pop(number) for number in numbers}, error, calls)
             return
         if len(hand.batches) == len(numbers):
             hand.heard = time.monotonic()  # nothing before that
@@ -288,7 +282,6 @@ class Giving:
                 claims = batch.number, ledger.claimed(words)
                 if claims != hand.claims:
                     hand.claims, hand.since = claims, now
-                    hand.stuck = False
                 left = (batch.job.cost or 0.0) * (batch.count - batch.done)
                 hand.stuck = now - hand.since > OVERDUE
                 wanted = hand.stuck or (idle and max(self._age(hand), left / 2) > STUCK)

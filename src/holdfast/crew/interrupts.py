@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
-__all__ = ["HeldBack", "held_back"]
+__all__ = ["HeldBack"]
 
 _SIGINT = int(signal.SIGINT)
 
@@ -52,6 +52,3 @@ class HeldBack:
             set_handler(_SIGINT, handler)
             if self._came:
                 handler(*self._came[0])
-
-
-held_back = HeldBack

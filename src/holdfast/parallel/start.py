@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -87,8 +86,8 @@ def start(function: Callable[..., Any], items: Iterable[Any], call: int, options
 
 def _arguments(items: Iterable[Any], *, spread: bool) -> tuple[Shelf | None, Iterator[Any] | None]:
     """The arguments, if they are all there, or else their iterator."""
-    if type(items) is range and not -sys.maxsize <= (items.stop - items.start) // items.step < sys.maxsize:
-        return None, iter(items)  # it has no length
+    if type(items) is range and _expected(items) is None:  # it is too long to have a length
+        return None, iter(items)
     if type(items) in (list, tuple) or (type(items) in (range, str, bytes) and not spread):
         values: Any = items
         if spread:
