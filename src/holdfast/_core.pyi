@@ -348,6 +348,12 @@ def _append(fd: int, path: bytes, line: bytes, inode: int, device: int, limit: i
 def _libraries() -> tuple[str, ...]:
     """The paths of the shared objects that this process has loaded."""
 
+def _rescue_interrupts(previous: Any, /) -> Any:
+    """A ``sys.unraisablehook`` that raises an interrupt from the keyboard again where a finalizer had kept it.
+
+    All else goes to the previous hook.
+    """
+
 def release_cache() -> None:
     """Gives the memory that free blocks keep back to the system."""
 

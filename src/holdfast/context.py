@@ -207,6 +207,9 @@ class BaseContext(_std.BaseContext):
         **options: Any,  # noqa: ANN401
     ) -> Pool:
         """A pool of worker processes; by default as many as `cpu_count` says."""
+        from holdfast.crew.interrupts import rescue  # noqa: PLC0415
+
+        rescue()  # the import system has callbacks, too
         from holdfast import popen  # noqa: PLC0415
 
         context = self.get_context()

@@ -20,11 +20,10 @@ import weakref
 from concurrent.futures import CancelledError, Executor, Future, _base
 from itertools import islice
 from multiprocessing import TimeoutError as _Timeout
-from multiprocessing import util
 
 from holdfast._checks import number, seconds, whole
 from holdfast.crew import seat
-from holdfast.crew.crew import OPEN, TERMINATED, Crew
+from holdfast.crew.crew import OPEN, TERMINATED, Crew, before_exit
 from holdfast.crew.interrupts import HeldBack
 from holdfast.crew.trades import Trades
 from holdfast.pool_results import Stream
@@ -206,18 +205,7 @@ def _at_exit() -> None:
         crew.join()
 
 
-_watched = 0  # the process of which `_at_exit` is a finalizer, too
-
-
-def _end_with_process() -> None:
-    """Have executors of a child of multiprocessing end before it joins its own children, which are their workers."""
-    global _watched  # noqa: PLW0603 - as above
-    if _watched != os.getpid():
-        _watched = os.getpid()
-        util.Finalize(None, _at_exit, exitpriority=15)
-
-
-threading._register_atexit(_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001 - before threads are joined
+before_exit(_at_exit)
 
 
 class ProcessExecutor(Executor):
@@ -274,7 +262,6 @@ class ProcessExecutor(Executor):
         timeout = None if timeout is None else seconds(timeout)
         retries = number("retries", retries, 0)
         _check_numbers(count, initializer, max_tasks_per_child)
-        _end_with_process()
         self._trades = Trades(timeout, retries)
         self._mp_context = context
         with HeldBack():

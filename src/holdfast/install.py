@@ -192,7 +192,10 @@ def _become(std: Any, module: str, name: str, **own: Any) -> None:  # noqa: ANN4
             initialize(self, *args, **options)
             return
         self._state = "INIT"  # what a pool's __del__ asks for, if a Ctrl-C comes before there is more
-        ours = getattr(importlib.import_module(module), name)  # only where such objects are used
+        from holdfast.crew.interrupts import rescue  # noqa: PLC0415 - only where such objects are used
+
+        rescue()  # the import system has callbacks, too
+        ours = getattr(importlib.import_module(module), name)
         self.__dict__.clear()
         self.__class__ = ours
         ours.__init__(self, *args, **own, **options)

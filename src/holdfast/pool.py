@@ -109,7 +109,7 @@ class Pool(Lookalike):
             return
         if self._state == "RUN":
             warnings.warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, stacklevel=2, source=self)
-            self._terminate()
+            Pool.terminate(self)
 
     def __repr__(self) -> str:
         kind = type(self)
@@ -324,7 +324,8 @@ class Pool(Lookalike):
 
     def terminate(self) -> None:
         """End the workers at once; tasks without a result fail with `TasksDropped`."""
-        self._terminate()
+        self._crew.terminate()
+        self._terminate.cancel()  # only now: a Ctrl-C may have come before
 
     def join(self) -> None:
         """Wait for the workers to end.

@@ -125,6 +125,7 @@ pub fn methods() -> *mut ffi::PyMethodDef {
         py::fast(c"_revoke", crate::batch::revoke),
         py::fast(c"_append", crate::append::append_line),
         py::no_args(c"_libraries", libraries),
+        py::fast(c"_rescue_interrupts", crate::rescue::rescue_interrupts),
         py::no_args(c"release_cache", crate::queue::release_cache),
         ffi::PyMethodDef::zeroed(),
     ]);

@@ -16,6 +16,7 @@ mod lock;
 mod memory;
 mod py;
 mod queue;
+mod rescue;
 mod rwlock;
 mod semaphore;
 mod site;

@@ -20,6 +20,7 @@ import time
 from _queue import Empty  # the module around it loads more than it has
 from collections import deque
 from functools import partial
+from multiprocessing import util
 
 from holdfast import guard
 from holdfast.crew import cargo, deaths, ledger, worker
@@ -36,7 +37,7 @@ from holdfast.crew.endings import (
 )
 from holdfast.crew.failures import Marks, Told
 from holdfast.crew.giving import CLOSED, OPEN, OVERDUE, STUCK, TERMINATED, Giving
-from holdfast.crew.interrupts import HeldBack
+from holdfast.crew.interrupts import HeldBack, rescue
 from holdfast.crew.plan import Hand, Plan
 from holdfast.crew.seat import Outfit
 from holdfast.crew.staff import Staff
@@ -54,13 +55,43 @@ if TYPE_CHECKING:
 
     Calls = list[Callable[[], object]]
 
-__all__ = ["CLOSED", "OPEN", "TERMINATED", "Crew"]
+__all__ = ["CLOSED", "OPEN", "TERMINATED", "Crew", "before_exit"]
 
 _MANY = 256  # messages taken at a time
 _LONGEST_PAUSE = 0.1  # seconds between such looks when they find nothing
 _FALSE_STARTS = 8  # workers in a row that end by themselves before they are ready
 _KILLED_STARTS = 100  # the same, killed
 _GRACE = 0.2  # seconds between SIGTERM and SIGKILL
+
+_alive: set[Crew] = set()  # whose workers have not ended
+_ends: list[Callable[[], object]] = []
+_watched = 0  # the process of which `_end_all` is a finalizer
+
+
+def before_exit(function: Callable[[], object]) -> None:
+    """Have a front see to its crews as the process ends, both when threads are waited for and when children are.
+
+    Args:
+        function: called without arguments, maybe twice, and in forked children that know nothing of those crews.
+    """
+    threading._register_atexit(function)  # type: ignore[attr-defined]  # noqa: SLF001 - before threads are joined
+    _ends.append(function)
+
+
+def _end_all() -> None:
+    """End all before multiprocessing waits for its children; also crews whose own finalizers a Ctrl-C has hit."""
+    for function in _ends:
+        function()
+    for crew in list(_alive):
+        crew.terminate()
+
+
+def _end_with_this_process() -> None:
+    global _watched  # noqa: PLW0603 - there is one in a process
+    if _watched != os.getpid():
+        _watched = os.getpid()
+        _alive.clear()
+        util.Finalize(None, _end_all, exitpriority=15)
 
 
 class Crew(Giving):
@@ -98,6 +129,8 @@ class Crew(Giving):
         on_failed_start: Callable[[BaseException], BaseException] | None = None,
         outfit: Outfit | None = None,
     ) -> None:
+        rescue()
+        _end_with_this_process()
         self.pid = os.getpid()
         self.workers = workers
         self.lock = threading.RLock()
@@ -125,8 +158,10 @@ class Crew(Giving):
         try:
             if not lazy:
                 self.refill()
+            _alive.add(self)
             self.pump.start()
         except BaseException:
+            _alive.discard(self)
             self.state = TERMINATED
             self.staff.close()
             raise
@@ -387,6 +422,7 @@ class Crew(Giving):
         finally:
             self.finished = True
             self.staff.close()
+            _alive.discard(self)
 
     def _round(self) -> bool:
         """Wait for something to happen and see to it; true when all is over."""

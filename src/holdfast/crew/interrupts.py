@@ -1,4 +1,6 @@
-"""Keeping a Ctrl-C out of what must not stop half-way: a process started but not watched, a pool nobody knows of.
+"""A Ctrl-C that neither stops half-way what must not, nor is lost.
+
+Must not: a process started but not watched, a pool nobody knows of.
 
 ``KeyboardInterrupt`` is raised in the main thread between any two bytecodes, whatever that thread's signal mask, since
 another thread may take the signal. Here it waits; it is raised when the block ends.
@@ -7,18 +9,35 @@ another thread may take the signal. Here it waits; it is raised when the block e
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from _signal import getsignal  # type: ignore[import-not-found]  # the module around it makes an enumeration of what it returns, which takes longer
 from _signal import signal as set_handler
+
+from holdfast import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
-__all__ = ["HeldBack"]
+__all__ = ["HeldBack", "rescue"]
 
 _SIGINT = int(signal.SIGINT)
+
+_hook: Any = None
+
+
+def rescue() -> None:
+    """Have interrupts that hit a finalizer or the callback of a weak reference raised in what runs below it.
+
+    CPython prints those and goes on. The work of a pool drops objects all the time, so that one in some hundred
+    interrupts would be lost.
+    """
+    global _hook  # noqa: PLW0603 - there is one in a process
+    before: Any = sys.unraisablehook  # None: the interpreter prints by itself, which is not for a finalizer's sake
+    if before is not None and before is not _hook:
+        _hook = sys.unraisablehook = _core._rescue_interrupts(before)  # noqa: SLF001 - of this package
 
 
 class HeldBack:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast.crew import timesheet
 from holdfast.crew.crew import CLOSED, OPEN, TERMINATED
 from holdfast.crew.endings import shielded, terminated
+from holdfast.crew.interrupts import rescue
 from holdfast.crew.plan import Batch, Bundle, Single
 from holdfast.crew.tally import Tally
 
@@ -68,6 +69,7 @@ class ThreadCrew:
     def __init__(
         self, workers: int, initializer: Callable[..., object] | None = None, initargs: Iterable[Any] = ()
     ) -> None:
+        rescue()
         self.pid = os.getpid()
         self.workers = workers
         self.state = OPEN

@@ -15,10 +15,9 @@ import os
 import sys
 import threading
 import time
-from multiprocessing import util
 from typing import TYPE_CHECKING, Any
 
-from holdfast.crew.crew import OPEN, Crew
+from holdfast.crew.crew import OPEN, Crew, before_exit
 from holdfast.parallel.snapshot import IMMUTABLE, Snapshot
 
 if TYPE_CHECKING:
@@ -62,7 +61,6 @@ class WarmPool:
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
     ) -> None:
-        _end_with_this_process()
         self._context, self._workers = context, workers
         self._initializer, self._initargs = initializer, initargs
         self._forked = context.get_start_method() == "fork"
@@ -245,17 +243,6 @@ def _at_exit() -> None:
         pool.crew.join(_PATIENCE)
 
 
-_finalized_in = 0  # the process whose end is seen to
-
-
-def _end_with_this_process() -> None:
-    """A process that multiprocessing has started waits for its children before its threads' exit functions run."""
-    global _finalized_in  # noqa: PLW0603 - as above
-    if _finalized_in != os.getpid():
-        _finalized_in = os.getpid()
-        util.Finalize(None, _at_exit, exitpriority=15)
-
-
 def _in_child() -> None:
     global _janitor, _lock, _bell, _exiting  # noqa: PLW0603 - as above
     _exiting = False
@@ -267,4 +254,4 @@ def _in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_in_child)
-threading._register_atexit(_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001 - before threads are joined
+before_exit(_at_exit)
