@@ -1,7 +1,7 @@
 """Adapters: every rival's pool of two workers, with the calls that it has.
 
     python benchmarks/rivals_pool.py NAME METHOD     print the milliseconds to the first result of that new pool: from
-                                                     making it, and from importing its package
+                                                     making it, and from importing its name
 
 All are forked unless said; loky, and joblib over it, start their workers by a method of their own.
 """
@@ -36,6 +36,18 @@ PACKAGES = {
     PEBBLE: "pebble",
     BILLIARD: "billiard",
     THREADS: "multiprocessing",
+}
+NAMES = {  # what a program imports from it
+    OURS: "Pool",
+    EXECUTOR: "ProcessExecutor",
+    ONE_LINE: "map",
+    STANDARD: "Pool",
+    FUTURES: "ProcessPoolExecutor",
+    LOKY: "ProcessPoolExecutor",
+    JOBLIB: "Parallel",
+    MPIRE: "WorkerPool",
+    PEBBLE: "ProcessPool",
+    BILLIARD: "Pool",
 }
 
 
@@ -195,7 +207,7 @@ def main() -> None:
     """Measure a cold start once."""
     name, method = sys.argv[1:]
     began = time.perf_counter()
-    importlib.import_module(PACKAGES[name])
+    getattr(importlib.import_module(PACKAGES[name]), NAMES[name])
     imported = time.perf_counter()
     rival = make(name, method)
     found = rival.submit(same, [7])

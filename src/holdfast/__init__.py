@@ -3,7 +3,7 @@
 ``import holdfast as mp`` has every public name of ``multiprocessing``, with its documented behaviour. Beyond those:
 ``map``, ``starmap``, ``close_warm_pools``, ``RWLock``, ``ProcessExecutor``, ``all_of``, ``cpu_count``, ``install``,
 ``uninstall``, and the errors. Importing this package costs what ``import multiprocessing`` costs, which whatever is
-used needs; all the rest is loaded when its name is first used.
+used needs; all the rest is loaded when its name is first used: ``from holdfast import Pool`` loads pools at once.
 """
 
 import multiprocessing as _std
@@ -87,6 +87,8 @@ _OWN = {
     "starmap": "holdfast.parallel",
     "uninstall": "holdfast.install",
 }
+# What is loaded as soon as these are named, so that the first pool need not wait for it; children rarely make pools.
+_BEHIND = {"Pool": "holdfast.pool", "map": "holdfast.parallel.start", "starmap": "holdfast.parallel.start"}
 
 
 def __getattr__(name: str) -> "Any":  # noqa: ANN401 - whatever the name stands for
@@ -97,6 +99,8 @@ def __getattr__(name: str) -> "Any":  # noqa: ANN401 - whatever the name stands 
 
 def _find(name: str) -> "Any":  # noqa: ANN401 - as above
     """A public name: ours, a context's, an error's, or a module's."""
+    if name in _BEHIND and not getattr(_std.current_process(), "_inheriting", False):  # set in children that begin
+        import_module(_BEHIND[name])
     if name in _OWN:
         return getattr(import_module(_OWN[name]), name)
     if name == "__version__":

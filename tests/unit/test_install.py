@@ -231,6 +231,32 @@ def test_import_loads_multiprocessing_and_nothing_else():
     assert loaded("holdfast") - loaded("multiprocessing, importlib") == {"holdfast"}
 
 
+NAMED = """
+import sys
+from holdfast import {name}
+
+def report():
+    print(*sorted(name for name in sys.modules if name in ("holdfast.pool", "holdfast.parallel.start")), flush=True)
+
+if __name__ == "__main__":
+    report()
+    import holdfast
+    child = holdfast.get_context("spawn").Process(target=report)
+    child.start()
+    child.join()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "module"), [("Pool", "holdfast.pool"), ("map", "holdfast.parallel.start"), ("Lock", "")]
+)
+def test_name_loads_what_is_behind_it_but_not_in_children(name, module, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(NAMED.format(name=name))
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{module}\n\n"
+
+
 INSTANCES = """
 import multiprocessing as mp, holdfast
 from multiprocessing.queues import JoinableQueue, Queue, SimpleQueue
