@@ -21,6 +21,7 @@ from concurrent.futures import CancelledError, Executor, Future, _base
 from itertools import islice
 from multiprocessing import TimeoutError as _Timeout
 
+from holdfast import popen
 from holdfast._checks import number, seconds, whole
 from holdfast.crew import seat
 from holdfast.crew.crew import OPEN, TERMINATED, Crew, before_exit
@@ -262,6 +263,7 @@ class ProcessExecutor(Executor):
         timeout = None if timeout is None else seconds(timeout)
         retries = number("retries", retries, 0)
         _check_numbers(count, initializer, max_tasks_per_child)
+        popen.prepare(context.get_start_method())  # it comes up while the first tasks are made
         self._trades = Trades(timeout, retries)
         self._mp_context = context
         with HeldBack():

@@ -19,6 +19,7 @@ from holdfast.boarding import launch
 from holdfast.crew import deaths, ledger, seat, timesheet, worker
 from holdfast.crew.deaths import Death
 from holdfast.crew.ledger import Ledger
+from holdfast.queues import SimpleQueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ class _Kit:
 
     __slots__ = ("ledger", "stacks", "tasks")
 
-    def __init__(self, context: Any) -> None:  # noqa: ANN401 - ours
-        self.tasks = context.SimpleQueue()
+    def __init__(self) -> None:
+        self.tasks = SimpleQueue()
         self.ledger = Ledger()
         self.stacks = os.memfd_create("holdfast-stacks")
 
@@ -95,7 +96,7 @@ class Staff:
         self._forks = self._ours.get_start_method() == "fork"
         if not self._forks:
             guard.check()
-        self.results = self._ours.SimpleQueue()
+        self.results = SimpleQueue()
         self.members: dict[int, _Member] = {}
         self._outfit, self._started = seat.shared_out(outfit, workers), started
         self._label, self._initializer, self._initargs = label, initializer, initargs
@@ -129,7 +130,7 @@ class Staff:
         if self._forks and self._outfit.threads is not None:
             seat.prepare()
         with self._lock:
-            kit = self._spare.pop() if self._spare else _Kit(self._ours)
+            kit = self._spare.pop() if self._spare else _Kit()
             free = next(each for each in itertools.count() if each not in self._taken)
             self._taken.add(free)
         place = seat.assigned(self._outfit, free)
