@@ -100,7 +100,10 @@ def __getattr__(name: str) -> "Any":  # noqa: ANN401 - whatever the name stands 
 def _find(name: str) -> "Any":  # noqa: ANN401 - as above
     """A public name: ours, a context's, an error's, or a module's."""
     if name in _BEHIND and not getattr(_std.current_process(), "_inheriting", False):  # set in children that begin
-        import_module(_BEHIND[name])
+        try:  # noqa: SIM105 - contextlib would have to be loaded
+            import_module(_BEHIND[name])
+        except ImportError:  # an interpreter of its own cannot load the core; there the name may still be of use
+            pass
     if name in _OWN:
         return getattr(import_module(_OWN[name]), name)
     if name == "__version__":
