@@ -8,12 +8,13 @@ test ──> Program ──> its own session:  python -m holdfast run programs/x
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ METHODS = ("fork", "spawn", "forkserver")
 MODES = ("run", "import")
 PROGRAMS = Path(__file__).with_name("programs")
 WATCHDOG = 120.0
+TOGETHER = 5  # programs at a time: they disturb each other, which makes moments more random
+LONGEST = {"fork": 0.6, "spawn": 1.5, "forkserver": 1.5}  # seconds: some rounds of pool_busy.py
 
 
 def command(name: str, mode: str, workplace: Path) -> list[str]:
@@ -119,6 +122,30 @@ def running(argv: list[str], environment: dict[str, str] | None = None) -> Itera
         yield program
     finally:
         program.end()
+
+
+def at_random_moments(
+    workplace: Path, method: str, number: signal.Signals, environment: dict[str, str] | None = None
+) -> Iterator[tuple[float, Program]]:
+    """Send programs with busy pools a signal, each at a moment of its own; yield moments and programs.
+
+    An interrupt goes to all processes of the session, as one from the keyboard does, the others to the parent only.
+    """
+    with ExitStack() as stack:
+        argv = [*command("pool_busy.py", "run", workplace), method]
+        programs = [stack.enter_context(running(argv, environment)) for _ in range(TOGETHER)]
+        for program in programs:
+            assert program.line() == "begins", program.finish()
+        began = time.monotonic()
+        moments = sorted(random.random() * LONGEST[method] for _ in programs)
+        for moment, program in zip(moments, programs, strict=True):
+            time.sleep(max(0.0, began + moment - time.monotonic()))
+            if number == signal.SIGINT:
+                with suppress(ProcessLookupError):  # it has ended by itself: its output says why
+                    os.killpg(program.process.pid, number)
+            else:
+                program.process.send_signal(number)
+        yield from zip(moments, programs, strict=True)
 
 
 def session_members(session: int) -> list[int]:

@@ -5,49 +5,18 @@ Moments are seconds from the program's first line, before it makes its first poo
 
 from __future__ import annotations
 
-import os
-import random
 import signal
-import time
-from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from support import METHODS, command, eventually, running
+from support import METHODS, at_random_moments, command, eventually, running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from support import Program
-
-TOGETHER = 5  # programs at a time: they disturb each other, which makes moments more random
-LONGEST = {"fork": 0.6, "spawn": 1.5, "forkserver": 1.5}  # seconds: some rounds of the program
 GONE = 10.0  # seconds: generous watchdog over the promise of 2 s
 
 pytestmark = pytest.mark.parametrize("method", METHODS)
-
-
-def at_random_moments(workplace: Path, method: str, number: signal.Signals) -> Iterator[tuple[float, Program]]:
-    """Send programs a signal, each at a moment of its own; yield moments and programs.
-
-    An interrupt goes to all processes of the session, as one from the keyboard does, the others to the parent only.
-    """
-    with ExitStack() as stack:
-        argv = [*command("pool_busy.py", "run", workplace), method]
-        programs = [stack.enter_context(running(argv)) for _ in range(TOGETHER)]
-        for program in programs:
-            assert program.line() == "begins", program.finish()
-        began = time.monotonic()
-        moments = sorted(random.random() * LONGEST[method] for _ in programs)
-        for moment, program in zip(moments, programs, strict=True):
-            time.sleep(max(0.0, began + moment - time.monotonic()))
-            if number == signal.SIGINT:
-                with suppress(ProcessLookupError):  # it has ended by itself: its output says why
-                    os.killpg(program.process.pid, number)
-            else:
-                program.process.send_signal(number)
-        yield from zip(moments, programs, strict=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
