@@ -1,7 +1,8 @@
 """Adapters: every rival's pool of two workers, with the calls that it has.
 
     python benchmarks/rivals_pool.py NAME METHOD     print the milliseconds to the first result of that new pool: from
-                                                     making it, and from importing its name
+                                                     making it, when its name and its start method
+                                                     were named, and from the import of its name
 
 All are forked unless said; loky, and joblib over it, start their workers by a method of their own.
 """
@@ -207,7 +208,9 @@ def main() -> None:
     """Measure a cold start once."""
     name, method = sys.argv[1:]
     began = time.perf_counter()
-    getattr(importlib.import_module(PACKAGES[name]), NAMES[name])
+    package = importlib.import_module(PACKAGES[name])
+    getattr(package, NAMES[name])
+    getattr(package, "get_context", standard_context)(method)
     imported = time.perf_counter()
     rival = make(name, method)
     found = rival.submit(same, [7])

@@ -195,8 +195,8 @@ def arrays() -> Iterator[Result]:
 def cold(method: str, *, imported: bool) -> Callable[[], Iterator[Result]]:
     """Return the scenario of a first result, each in a new program.
 
-    Milliseconds from making the pool, when its name has been imported, or from that import. Packages differ in how much
-    of their work they leave for the moment when a pool is made.
+    Milliseconds from making the pool, when its name was imported and a context of its start method asked for, or
+    from that import. Packages differ in how much of their work they leave for the moment when a pool is made.
     """
     own = {rivals.LOKY, rivals.JOBLIB, rivals.ONE_LINE}  # these choose by themselves: one as fork, two much as spawn
     names = [name for name in [*rivals.MINE, *rivals.RIVALS] if name not in own]

@@ -88,7 +88,8 @@ _OWN = {
     "uninstall": "holdfast.install",
 }
 # What is loaded as soon as these are named, so that the first pool need not wait for it; children rarely make pools.
-_BEHIND = {"Pool": "holdfast.pool", "map": "holdfast.parallel.start", "starmap": "holdfast.parallel.start"}
+_MAP = ("holdfast.parallel.start", "holdfast.parallel.warm_pools")
+_BEHIND = {"Pool": ("holdfast.pool",), "ProcessExecutor": ("holdfast.executor_crew",), "map": _MAP, "starmap": _MAP}
 
 
 def __getattr__(name: str) -> "Any":  # noqa: ANN401 - whatever the name stands for
@@ -100,8 +101,9 @@ def __getattr__(name: str) -> "Any":  # noqa: ANN401 - whatever the name stands 
 def _find(name: str) -> "Any":  # noqa: ANN401 - as above
     """A public name: ours, a context's, an error's, or a module's."""
     if name in _BEHIND and not getattr(_std.current_process(), "_inheriting", False):  # set in children that begin
-        try:  # noqa: SIM105 - contextlib would have to be loaded
-            import_module(_BEHIND[name])
+        try:
+            for module in _BEHIND[name]:
+                import_module(module)
         except ImportError:  # an interpreter of its own cannot load the core; there the name may still be of use
             pass
     if name in _OWN:

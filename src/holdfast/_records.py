@@ -1,12 +1,13 @@
-"""`NamedTuple` without ``typing``, whose import costs a pool and its workers more than most else that they load."""
+"""`NamedTuple` and `Generic` without ``typing``, whose import costs a pool and its workers more than most else."""
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NamedTuple
+    from typing import Generic, NamedTuple
 else:
     from collections import namedtuple
+    from types import GenericAlias
 
     class _Maker(type):
         """Makes a named tuple of what a class statement says: fields with their defaults, docstring, methods."""
@@ -24,5 +25,10 @@ else:
     class NamedTuple(metaclass=_Maker):
         """As ``typing.NamedTuple``."""
 
+    class Generic:
+        """As ``typing.Generic``, as far as subscripts go; type variables are named by strings."""
 
-__all__ = ["NamedTuple"]
+        __class_getitem__ = classmethod(GenericAlias)
+
+
+__all__ = ["Generic", "NamedTuple"]

@@ -154,7 +154,10 @@ def board(
     Raises:
         KeyboardInterrupt: one came before this process was aboard, and it does not leave them to its parent.
     """
+    from holdfast import main_module  # noqa: PLC0415 - only where a main module is imported
+
     launch.leaves_interrupts = leaves_interrupts
+    main_module.prepare()
     if limits:
         from holdfast.crew import seat  # noqa: PLC0415 - only in workers
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import sys
 from multiprocessing import context as _std
+from multiprocessing import current_process
 
 from holdfast import boarding
 from holdfast.process import BaseProcess
@@ -227,7 +228,18 @@ class BaseContext(_std.BaseContext):
         if method is None:
             return self
         ours = _concrete_contexts.get(method)
-        return ours if ours is not None else super().get_context(method)
+        if ours is None:
+            return super().get_context(method)
+        _foresee(method)
+        return ours
+
+
+def _foresee(method: str | None) -> None:
+    """Load what starts processes by a method that was named: it takes milliseconds that the first start need not."""
+    if method in ("spawn", "forkserver") and not getattr(current_process(), "_inheriting", False):
+        from holdfast import popen  # noqa: PLC0415 - children that begin do without
+
+        popen.load(method)
 
 
 def _named(name: str | None, options: dict[str, Any]) -> dict[str, Any]:
@@ -279,6 +291,7 @@ class DefaultContext(BaseContext, _std.DefaultContext):
         from holdfast import guard  # noqa: PLC0415
 
         guard.set_start_method(_std._default_context, method, force)  # noqa: SLF001
+        _foresee(method)
 
     def get_start_method(self, allow_none: bool = False) -> Any:  # noqa: ANN401 - str, or None with allow_none
         """The name of the start method; None if it is not settled and `allow_none` is true."""

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import multiprocessing
 from concurrent.futures import process as _std
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast.executor_errors import drop_in_error_of
 from holdfast.futures import ProcessExecutor, TaskFuture
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 __all__ = ["DropInExecutor"]
 
-_T = TypeVar("_T")
 
-
-class _DropInFuture(TaskFuture[_T]):
+class _DropInFuture(TaskFuture["Any"]):
     """The future of a task of an executor that stands behind the standard library's."""
 
     _kills = False  # as documented there

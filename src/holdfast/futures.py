@@ -12,22 +12,14 @@ here, and the others go on. It breaks only if no worker can be started.
 from __future__ import annotations
 
 import math
-import os
-import sys
 import threading
 import time
-import weakref
 from concurrent.futures import CancelledError, Executor, Future, _base
 from itertools import islice
-from multiprocessing import TimeoutError as _Timeout
 
 from holdfast import popen
 from holdfast._checks import number, seconds, whole
-from holdfast.crew import seat
-from holdfast.crew.crew import OPEN, TERMINATED, Crew, before_exit
-from holdfast.crew.interrupts import HeldBack
-from holdfast.crew.trades import Trades
-from holdfast.pool_results import Stream
+from holdfast.crew import OPEN, seat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, TypeVar
 
+    from holdfast.crew.crew import Crew
     from holdfast.crew.failures import Told
     from holdfast.crew.insight import Insights, PoolStats
     from holdfast.errors import WorkerDied
@@ -179,36 +172,6 @@ class TaskFuture(Future["_T"]):
         return True
 
 
-class _Results(Stream):
-    """The job of `ProcessExecutor.map`."""
-
-    error_of = staticmethod(_error_of)
-
-
-_crews: weakref.WeakSet[Crew] = weakref.WeakSet()
-_exiting = False
-
-
-def _at_exit() -> None:
-    """Finish what was accepted, as the standard library does; after a Ctrl-C, end at once."""
-    global _exiting  # noqa: PLW0603 - there is one interpreter
-    _exiting = True
-    crews = [
-        crew for crew in _crews if crew.pid == os.getpid() and crew.state != TERMINATED
-    ]  # forked children have ours
-    interrupted = getattr(sys, "last_type", None) is KeyboardInterrupt
-    for crew in crews:
-        if interrupted:  # from the keyboard: nobody wants to wait for what runs
-            crew.terminate()
-        else:
-            crew.close()
-    for crew in crews:
-        crew.join()
-
-
-before_exit(_at_exit)
-
-
 class ProcessExecutor(Executor):
     """An executor whose worker processes may die without harm to more than the task they run.
 
@@ -264,10 +227,12 @@ class ProcessExecutor(Executor):
         retries = number("retries", retries, 0)
         _check_numbers(count, initializer, max_tasks_per_child)
         popen.prepare(context.get_start_method())  # it comes up while the first tasks are made
-        self._trades = Trades(timeout, retries)
+        from holdfast import executor_crew  # noqa: PLC0415 - not for children that only name this class
+
+        self._trades = executor_crew.Trades(timeout, retries)
         self._mp_context = context
-        with HeldBack():
-            self._crew = Crew(
+        with executor_crew.HeldBack():
+            self._crew = executor_crew.Crew(
                 context,
                 count,
                 None if initializer is None else _Logged(initializer),
@@ -280,9 +245,7 @@ class ProcessExecutor(Executor):
                 on_failed_start=_no_workers,
                 outfit=seat.fitted(finalizer, finalargs, pin, threads_per_worker),
             )
-            _crews.add(self._crew)
-            self._finalizer = weakref.finalize(self, _dropped, self._crew)
-            self._finalizer.atexit = False
+            self._finalizer = executor_crew.keep(self._crew, self)
 
     @property
     def _max_workers(self) -> int:
@@ -307,7 +270,11 @@ class ProcessExecutor(Executor):
 
             raise BrokenProcessPool(str(crew.broken)) from crew.broken
         if crew.state != OPEN:
-            message = "cannot schedule new futures after " + ("interpreter shutdown" if _exiting else "shutdown")
+            from holdfast import executor_crew  # noqa: PLC0415 - as above
+
+            message = "cannot schedule new futures after " + (
+                "interpreter shutdown" if executor_crew.is_exiting() else "shutdown"
+            )
             raise RuntimeError(message)
 
     def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:  # noqa: ANN401
@@ -360,6 +327,8 @@ class ProcessExecutor(Executor):
             TimeoutError: a result did not come in time (by the iterator, as what follows).
             BaseException: what a call raised, or how its worker died.
         """
+        from holdfast import executor_crew  # noqa: PLC0415 - as above
+
         chunksize = whole("chunksize", chunksize)
         if chunksize < 1:
             message = "chunksize must be >= 1."
@@ -373,7 +342,7 @@ class ProcessExecutor(Executor):
         if isinstance(trade, BaseException):
             raise trade
         options = {"call": 1, "chunk": chunksize, "timeout": trade.timeout, "retries": trade.retries}
-        job = _Results(trade.function, trade.reference, True, name=trade.name, **options)
+        job = executor_crew.Results(trade.function, trade.reference, True, name=trade.name, **options)
         rounds = zip(*iterables, strict=False)
         values = list(rounds) if buffersize is None else list(islice(rounds, buffersize))
         job.waiting.extend(values)
@@ -381,7 +350,7 @@ class ProcessExecutor(Executor):
         if job.ended:
             job.tell_total(len(values))
         self._crew.submit(job)
-        return _results(self._crew, job, iter(()) if job.ended else rounds, len(values), end)
+        return executor_crew.results(self._crew, job, iter(()) if job.ended else rounds, len(values), end)
 
     def stats(self) -> PoolStats:
         """Counts of workers and tasks, at this moment; they stay there after the end.
@@ -441,37 +410,6 @@ def _check_numbers(count: int, initializer: object, most: int | None) -> None:
     if most is not None and most <= 0:
         message = "max_tasks_per_child must be >= 1"
         raise ValueError(message)
-
-
-def _dropped(crew: Crew) -> None:
-    """The executor is gone: finish what it accepted."""
-    crew.later(crew.close)
-
-
-def _results(crew: Crew, job: Stream, rounds: Iterator[Any], given: int, end: float | None) -> Iterator[Any]:
-    """The results of `ProcessExecutor.map`; takes another round of arguments for each one used."""
-    try:
-        while True:
-            try:
-                run = job.take(None if end is None else max(0.0, end - time.monotonic()))
-            except StopIteration:
-                return
-            except _Timeout:
-                raise TimeoutError from None
-            values = run.values
-            values.reverse()
-            for place in range(len(values)):
-                if not job.ended:
-                    more = list(islice(rounds, 1))
-                    given += len(more)
-                    if not more:
-                        job.tell_total(given)
-                    crew.feed(job, more, credit=None, ended=not more)
-                if place in run.failed:
-                    raise values.pop()
-                yield values.pop()  # and keep nothing of it
-    finally:
-        crew.abandon(job)
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a class

@@ -18,13 +18,14 @@ import types
 from importlib.machinery import PathFinder
 from multiprocessing import context as _context
 from multiprocessing import process as _process
-from typing import TYPE_CHECKING, Any
 
 from holdfast import boarding
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from importlib.machinery import ModuleSpec
+    from typing import Any
 
     from holdfast.process import BaseProcess
 

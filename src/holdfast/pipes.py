@@ -16,9 +16,12 @@ from __future__ import annotations
 
 from multiprocessing import connection as _std
 from multiprocessing import reduction
-from typing import Any
 
 from holdfast import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Pipe", "PipeConnection"]
 

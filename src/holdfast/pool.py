@@ -12,8 +12,8 @@ from multiprocessing import util
 
 from holdfast._checks import whole
 from holdfast.cpu import cpu_count
-from holdfast.crew import seat
-from holdfast.crew.crew import CLOSED, OPEN, TERMINATED, Crew
+from holdfast.crew import CLOSED, OPEN, TERMINATED, seat
+from holdfast.crew.crew import Crew
 from holdfast.crew.interrupts import HeldBack
 from holdfast.crew.trades import Trades, Unsealed
 from holdfast.pool_results import (

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from multiprocessing import pool as _std
-from typing import Any
 
 from holdfast.errors import ResultLost
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["EncodingError", "RemoteTraceback"]
 

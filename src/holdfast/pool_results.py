@@ -11,8 +11,7 @@ from functools import partial
 from multiprocessing import TimeoutError as _Timeout
 
 from holdfast._records import NamedTuple
-from holdfast.crew import worker
-from holdfast.crew.crew import OPEN, TERMINATED
+from holdfast.crew import OPEN, TERMINATED, worker
 from holdfast.crew.failures import Told, lost, opened, rebuilt
 from holdfast.crew.plan import Job, Line, Shelf
 

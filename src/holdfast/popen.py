@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
     from typing import Any
 
-__all__ = ["ForkPopen", "Reporting", "prepare"]
+__all__ = ["ForkPopen", "Reporting", "load", "prepare"]
 
 _LONGEST = 2**31 - 1  # milliseconds that a poll may take
 _WORKER = ("holdfast.crew.worker", "main")
@@ -189,6 +189,11 @@ class ForkPopen(Reporting):
     """Start by fork."""
 
 
+def load(method: str) -> Any:  # noqa: ANN401 - a module
+    """The module that starts processes by a method that is not fork; children of a program that forks do without."""
+    return import_module(_OTHERS[method][1])
+
+
 def prepare(method: str) -> None:
     """Start what the first worker of a pool needs beside itself, so that it comes up while other things are done.
 
@@ -203,16 +208,19 @@ def prepare(method: str) -> None:
         return
     guard.check()
     try:
-        import_module(_OTHERS[method][1]).prepare()
+        from multiprocessing import resource_tracker  # noqa: PLC0415 - only where it is of use
+
+        resource_tracker.ensure_running()  # at once: what the server's start has to load takes as long as its own
+        load(method).prepare()
     except OSError as error:
         _raise_if_no_room(error, f"what the start method {method} needs")
         raise
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a class
-    """The other start methods, with all that they import: in a program that forks, each child would pay for it."""
-    for kind, module in _OTHERS.values():
+    """The classes of the other start methods."""
+    for method, (kind, _) in _OTHERS.items():
         if name == kind:
-            return getattr(import_module(module), name)
+            return getattr(load(method), name)
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)

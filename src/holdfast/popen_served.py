@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["ForkServerPopen", "prepare"]
 
 # What every child loads that begins, the main module in its turn, and what the workers of a pool need beyond that.
-_CHILD = ("multiprocessing.popen_forkserver", "pkgutil", "holdfast.context")
+_CHILD = ("multiprocessing.popen_forkserver", "holdfast.context", "holdfast.main_module")
 _WORKER = ("holdfast.crew.worker", "holdfast._pickling", "holdfast.queues")
 
 

@@ -236,7 +236,8 @@ import sys
 from holdfast import {name}
 
 def report():
-    print(*sorted(name for name in sys.modules if name in ("holdfast.pool", "holdfast.parallel.start")), flush=True)
+    behind = ("holdfast.crew.crew", "holdfast.executor_crew", "holdfast.parallel.warm_pools", "holdfast.pool")
+    print(*(name for name in behind if name in sys.modules), flush=True)
 
 if __name__ == "__main__":
     report()
@@ -248,13 +249,46 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize(
-    ("name", "module"), [("Pool", "holdfast.pool"), ("map", "holdfast.parallel.start"), ("Lock", "")]
+    ("name", "behind"),
+    [
+        ("Pool", "holdfast.crew.crew holdfast.pool"),
+        ("ProcessExecutor", "holdfast.crew.crew holdfast.executor_crew"),
+        ("map", "holdfast.crew.crew holdfast.parallel.warm_pools"),
+        ("Lock", ""),
+    ],
 )
-def test_name_loads_what_is_behind_it_but_not_in_children(name, module, tmp_path):
+def test_name_loads_what_is_behind_it_but_not_in_children(name, behind, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(NAMED.format(name=name))
     done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True)
-    assert done.stdout == f"{module}\n\n"
+    assert done.stdout == f"{behind}\n\n"
+
+
+FORESEEN = """
+import sys, holdfast
+{named}
+def report():
+    print("holdfast.popen_served" in sys.modules, flush=True)
+if __name__ == "__main__":
+    report()
+    child = holdfast.get_context("spawn").Process(target=report)
+    child.start()
+    child.join()
+"""
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        "holdfast.get_context('forkserver')",
+        "if __name__ == '__main__': holdfast.set_start_method('forkserver')",
+    ],
+)
+def test_start_method_that_is_named_is_loaded_but_not_in_children(named, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(FORESEEN.format(named=named))
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\nFalse\n"
 
 
 INSTANCES = """

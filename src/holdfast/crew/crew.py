@@ -23,7 +23,7 @@ from functools import partial
 from multiprocessing import util
 
 from holdfast import guard
-from holdfast.crew import cargo, deaths, ledger, worker
+from holdfast.crew import CLOSED, OPEN, TERMINATED, cargo, deaths, ledger, worker
 from holdfast.crew.endings import (
     Doom,
     ending,
@@ -36,7 +36,7 @@ from holdfast.crew.endings import (
     worker_died,
 )
 from holdfast.crew.failures import Marks, Told
-from holdfast.crew.giving import CLOSED, OPEN, OVERDUE, STUCK, TERMINATED, Giving
+from holdfast.crew.giving import OVERDUE, STUCK, Giving
 from holdfast.crew.interrupts import HeldBack, rescue
 from holdfast.crew.plan import Hand, Plan
 from holdfast.crew.seat import Outfit
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     Calls = list[Callable[[], object]]
 
-__all__ = ["CLOSED", "OPEN", "TERMINATED", "Crew", "before_exit"]
+__all__ = ["Crew", "before_exit"]
 
 _MANY = 256  # messages taken at a time
 _LONGEST_PAUSE = 0.1  # seconds between such looks when they find nothing

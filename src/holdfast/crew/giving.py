@@ -19,7 +19,7 @@ from contextlib import suppress
 from functools import partial
 
 from holdfast import _core
-from holdfast.crew import cargo, ledger, worker
+from holdfast.crew import TERMINATED, cargo, ledger, worker
 from holdfast.crew.endings import Doom, failing, terminated
 from holdfast.crew.interrupts import HeldBack
 
@@ -37,9 +37,8 @@ if TYPE_CHECKING:
 
     Calls = list[Callable[[], object]]
 
-__all__ = ["CLOSED", "OPEN", "OVERDUE", "STUCK", "TERMINATED", "Giving"]
+__all__ = ["OVERDUE", "STUCK", "Giving"]
 
-OPEN, CLOSED, TERMINATED = range(3)
 _LOOK_AGAIN = 5.0  # seconds after which the pump looks around without being told
 # Seconds after which what waits behind a task may go to an idle worker, and results behind it are looked for.
 STUCK = 0.005

@@ -19,17 +19,17 @@ from contextlib import suppress
 from functools import partial
 from itertools import starmap
 from operator import length_hint
-from typing import TYPE_CHECKING, Any
 
-from holdfast.crew import timesheet
-from holdfast.crew.crew import CLOSED, OPEN, TERMINATED
+from holdfast.crew import CLOSED, OPEN, TERMINATED, timesheet
 from holdfast.crew.endings import shielded, terminated
 from holdfast.crew.interrupts import rescue
 from holdfast.crew.plan import Batch, Bundle, Single
 from holdfast.crew.tally import Tally
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
 
     from holdfast.crew.insight import Insights, PoolStats
     from holdfast.crew.plan import Job, Trade

@@ -9,22 +9,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
-
 from holdfast._checks import number, seconds
+from holdfast._records import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any, Literal, TypeVar
 
     from holdfast.parallel.progress import Progress
     from holdfast.parallel.results import Results
 
+    _T = TypeVar("_T")
+    _R = TypeVar("_R")
     On = Literal["processes", "threads", "interpreters", "auto"]
 
 __all__ = ["Options", "map", "starmap"]
 
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 _ON = ("processes", "threads", "interpreters", "auto")
 _MOST_WORKERS = 1 << 16
 

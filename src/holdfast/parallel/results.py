@@ -7,19 +7,23 @@ import sys
 import threading
 import weakref
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+from holdfast._records import Generic, NamedTuple
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from types import TracebackType
+    from typing import Any, TypeVar
 
     from holdfast.parallel.feed import Feed
     from holdfast.parallel.progress import Meter
     from holdfast.parallel.stream import MapJob
 
+    _T = TypeVar("_T")
+
 __all__ = ["MapStats", "Results"]
 
-_T = TypeVar("_T")
 _SMALL = 0.005  # seconds of a task that is worth waiting for, rather than its worker be killed and another one started
 _GRACE = 0.05  # seconds for those
 
@@ -171,7 +175,7 @@ class Run:
         self.close(patient=False)
 
 
-class Results(Generic[_T]):
+class Results(Generic["_T"]):
     """The results of `holdfast.map`, as an iterator.
 
     Dropping it, leaving a loop over it, `close` and the end of a ``with`` block stop what runs.

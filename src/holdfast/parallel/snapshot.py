@@ -24,7 +24,10 @@ from types import (
     MethodType,
     ModuleType,
 )
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["IMMUTABLE", "Snapshot"]
 

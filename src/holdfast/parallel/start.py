@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from holdfast.cpu import cpu_count
 from holdfast.crew.plan import Line, Shelf
@@ -14,8 +13,10 @@ from holdfast.parallel.results import Results, Run
 from holdfast.parallel.stream import MapJob
 from holdfast.parallel.team import Team, thread_runner
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
 
     from holdfast.parallel import Options
     from holdfast.parallel.warm_pools import WarmPool

@@ -15,13 +15,15 @@ import os
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
 
-from holdfast.crew.crew import OPEN, Crew, before_exit
+from holdfast.crew import OPEN
+from holdfast.crew.crew import Crew, before_exit
 from holdfast.parallel.snapshot import IMMUTABLE, Snapshot
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from holdfast.crew.plan import Job
 
