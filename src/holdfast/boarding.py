@@ -8,7 +8,8 @@ boarding (`board`)::
     Popen(process)                              spawn.spawn_main / forkserver._serve_one
       outcome file, lifeline                      unpickles the preparation data
       preparation data: name = BoardingPass ──▶     board(): lifeline, arena, install(), outcome, log
-      the process object                          imports the main module, unpickles the process object
+      the process object                          imports the main module (see `main_module`)
+                                                  unpickles the process object
                                                   process._bootstrap() ─▶ live() ─▶ run()
 
 The pass travels as the process's *name*, which every version of the standard library puts into the preparation data
