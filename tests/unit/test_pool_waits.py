@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import unittest.mock
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,38 @@ def test_no_thread_can_be_started_there_is_an_error_and_no_process_is_left(monke
         work()
     monkeypatch.undo()
     assert not holdfast.active_children()
+
+
+class Imagined:
+    """A process that a program's context may have in place of ours; the fourth one cannot be started."""
+
+    exitcode = None
+
+    def __init__(self, made, **_):
+        self.name, self.alive = "Process-1", False
+        self.fails = len(made) == 3
+        made.append(self)
+
+    def start(self):
+        if self.fails:
+            message = "no more of these"
+            raise OSError(message)
+        self.alive = True
+
+    def terminate(self):
+        pass
+
+    def join(self):
+        self.alive = False
+
+
+def test_pool_of_imagined_processes_joins_them_when_one_does_not_start():
+    made = []
+    context = unittest.mock.MagicMock(Process=lambda **options: Imagined(made, **options))
+    with pytest.raises(OSError, match="no more of these"):
+        holdfast.pool.Pool(5, context=context)
+    assert [process.alive for process in made] == [False] * 4
+    assert [process.fails for process in made] == [False, False, False, True]
 
 
 def test_worker_dies_and_a_child_of_it_lives_on_the_pool_goes_on(tmp_path):

@@ -289,7 +289,7 @@ class Staff:
             How it ended, its ledger's words and notes.
         """
         member = self.members.pop(number)
-        member.process.join(5.0)
+        _join(member)
         kit = member.kit
         if not ready and isinstance(member.belongings, bytes):
             pickle.loads(member.belongings)  # noqa: S301 - a pickle that nobody loads would keep shared memory
@@ -315,7 +315,7 @@ class Staff:
         for member in self.members.values():
             if member.pidfd < 0:
                 member.process.terminate()
-            member.process.join(5.0)
+            _join(member)
             if member.pidfd >= 0:
                 os.close(member.pidfd)
             self._spare.append(member.kit)
@@ -347,6 +347,14 @@ class Staff:
         self._gone.append(number)
         with suppress(Exception):  # without memory: the pump looks around by itself, later
             self.results.put(None)
+
+
+def _join(member: _Member) -> None:
+    """Wait for a process that has ended, or has been told to."""
+    if member.pidfd < 0:
+        member.process.join()  # maybe of a stand-in, which knows no timeout
+    else:
+        member.process.join(5.0)
 
 
 def _ended(pidfd: int, timeout: float) -> bool:
