@@ -346,7 +346,7 @@ class ProcessExecutor(Executor):
         rounds = zip(*iterables, strict=False)
         values = list(rounds) if buffersize is None else list(islice(rounds, buffersize))
         job.waiting.extend(values)
-        job.ended = buffersize is None
+        job.ended = buffersize is None or len(values) < buffersize
         if job.ended:
             job.tell_total(len(values))
         self._crew.submit(job)

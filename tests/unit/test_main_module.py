@@ -40,6 +40,20 @@ if __name__ == "__main__":
         assert process.exitcode == 0
 """
 
+TASK = """
+import sys, holdfast
+{early}
+
+def work(x):
+    return x
+
+if __name__ == "__main__":
+    def late(x):
+        return x
+    with holdfast.get_context(sys.argv[1]).Pool(1) as pool:
+        {use}
+"""
+
 FAILING = """
 import sys, holdfast
 if __name__ == "__mp_main__":
@@ -182,3 +196,34 @@ def test_children_failing_program_shows_where(tmp_path):
     assert f'File "{path}", line 4, in <module>' in done.stderr
     assert "LookupError: in the child" in done.stderr
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize("kind", ["package", "guarded"])
+def test_task_that_is_not_in_the_childs_main_module_says_why(kind, method, tmp_path):
+    use = "pool.map(work, [1])" if kind == "package" else "pool.apply(late, (1,))"
+    path = tmp_path / "package" / "__main__.py"
+    path.parent.mkdir()
+    path.write_text(TASK.format(early="", use=use))
+    start = ("-m", "package") if kind == "package" else (path,)
+    done = _run(*start, method, cwd=tmp_path)
+    assert "AttributeError: Can't get attribute" in done.stderr
+    assert "Put what tasks use into a module of its own." in done.stderr
+
+
+def test_task_that_was_defined_after_the_fork_says_why(tmp_path):
+    path = tmp_path / "program.py"
+    path.write_text(TASK.format(early="", use="global newer\n        def newer(x): pass\n        pool.map(newer, [1])"))
+    done = _run(path, "fork")
+    assert "AttributeError: Can't get attribute" in done.stderr
+    assert "have the program as it was then" in done.stderr
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_workers_whose_main_module_fails_are_no_riddle(method, tmp_path):
+    path = tmp_path / "program.py"
+    early = "if __name__ != '__main__': raise ValueError('not here')"
+    path.write_text(TASK.format(early=early, use="pool.map(work, [1])"))
+    done = _run(path, method)
+    assert "exit code 1; what they print says why, most often the program's main module failed in them" in done.stderr
+    assert "ValueError: not here" in done.stderr

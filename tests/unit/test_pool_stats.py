@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+import typing
 from pathlib import Path
 
 import pytest
@@ -184,3 +185,11 @@ def test_timesheet_of_a_worker_that_ended_counts_no_more(monkeypatch):
     assert timesheet.read(words, begun + 4 * 10**9) == (1.0, 2.0, 1.0, 0.0)
     enter(timesheet.ENDED)
     assert timesheet.read(words, begun + 9 * 10**9) == (1.0, 2.0, 3.0, 0.0)
+
+
+def test_stats_and_results_can_be_asked_for_their_types():
+    stats = holdfast.map(abs, [1], on="threads")
+    hints = typing.get_type_hints(type(stats.stats()))
+    assert (hints["done"], hints["total"]) == (int, int | None)
+    assert typing.get_origin(type(stats)[int]) is type(stats)
+    assert list(stats) == [1]

@@ -335,6 +335,13 @@ def test_executor_map_with_buffersize_takes_only_so_many_arguments():
         assert list(results) == [double(x) for x in range(1, 100)]
 
 
+@pytest.mark.parametrize("count", range(5))
+def test_executor_map_with_buffersize_ends_however_few_arguments_there_are(count):
+    with ProcessExecutor(2) as executor:
+        results = executor.map(double, iter(range(count)), buffersize=3, timeout=30)
+        assert list(results) == [double(x) for x in range(count)]
+
+
 def test_executor_and_pool_used_by_many_threads_give_each_its_results(context):
     failures = []
 

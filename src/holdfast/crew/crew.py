@@ -595,6 +595,8 @@ class Crew(Giving):
                 kind = self._died()
                 last = f"the last one (pid {death.pid}) {death.how()}"
                 message = f"many workers in a row ended before they were ready; {last}"
+                if not self.staff.forks and not death.signal:
+                    message += "; what they print says why, most often the program's main module failed in them"
                 error = kind(message, pid=death.pid, exitcode=death.exitcode, signal=death.signal)
                 self._break(error, calls, as_it_is=True)
 

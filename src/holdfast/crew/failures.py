@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["Marks", "Told", "note", "opened", "rebuilt"]
 
 
+_MAIN = ("on <module '__main__'", "on <module '__mp_main__'")
+_NOT_THERE = """holdfast: workers that were forked have the program as it was then. Others import its main module, if \
+that is a file or a module of a package (no __main__.py, command line or prompt), without what is below its main \
+guard. Put what tasks use into a module of its own."""
+
+
 class Told(NamedTuple):
     """A worker's `Failure`, with what the parent knows of the task: name, number, arguments, the worker's pid."""
 
@@ -62,8 +68,15 @@ def rebuilt(
         error = _original(told)
     if told.function:
         note(error, f"holdfast: task {told.task}, {told.function}{told.arguments}, in worker process {told.pid}")
+    if told.name == "AttributeError" and _is_of_main(told.text):
+        note(error, _NOT_THERE)
     BaseException.__setattr__(error, "__cause__", cause(f'\n"""\n{told.traceback}"""'))  # as in note
     return error
+
+
+def _is_of_main(text: str) -> bool:
+    """Whether an error says that unpickling did not find something in the program's main module."""
+    return text.startswith("Can't get attribute ") and any(name in text for name in _MAIN)
 
 
 def note(error: BaseException, text: str) -> None:

@@ -93,8 +93,8 @@ class Staff:
         self.context = context
         method = context.get_start_method()
         self._ours = _default_context.get_context(method if method in _METHODS else None)  # a context may be a stand-in
-        self._forks = self._ours.get_start_method() == "fork"
-        if not self._forks:
+        self.forks = self._ours.get_start_method() == "fork"
+        if not self.forks:
             guard.check()
         self.results = SimpleQueue()
         self.members: dict[int, _Member] = {}
@@ -127,7 +127,7 @@ class Staff:
         Raises:
             TooManyProcesses: the system refuses another process.
         """
-        if self._forks and self._outfit.threads is not None:
+        if self.forks and self._outfit.threads is not None:
             seat.prepare()
         with self._lock:
             kit = self._spare.pop() if self._spare else _Kit()
@@ -135,7 +135,7 @@ class Staff:
             self._taken.add(free)
         place = seat.assigned(self._outfit, free)
         belongings: Any = (kit.tasks, self.results, kit.ledger)
-        if not self._forks:
+        if not self.forks:
             belongings = bytes(ForkingPickler.dumps(belongings))
             popen.prepare("spawn")  # now, for as the tracker starts it unblocks what is blocked below
             launch.limits = place.limits
