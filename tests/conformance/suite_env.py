@@ -1,9 +1,10 @@
 """A throw-away virtual environment of any interpreter, in which holdfast can be switched on from outside.
 
     run.py ──> venv of PYTHON ──> suite_worker.py (one test class)  ──> children started by multiprocessing
-                 site-packages/                │                          (holdfast must come from their parent)
-                   conformance.pth             └─> interpreters started by the tests themselves (`python -c ...`)
-                   conformance_hook.py              (holdfast comes from the hook)
+                 packages/holdfast             │                          (holdfast must come from their parent)
+                 site-packages/                └─> interpreters started by the tests themselves (`python -c ...`)
+                   conformance.pth                  (holdfast comes from the hook)
+                   conformance_hook.py
 
 CPython's tests start whole interpreters with ``-E`` or ``-I``: environment variables cannot put holdfast in front of
 those, a ``.pth`` file can. The hook keeps its hands off the children of multiprocessing, since their getting holdfast
@@ -62,12 +63,12 @@ class Environment:
         return keep | {"TMPDIR": str(scratch), "PYTHONPATH": str(self.root / "wrappers")}
 
 
-def package_root() -> Path:
-    """Return the directory that holds the ``holdfast`` package (an installed one, or this repository's ``src``)."""
+def package() -> Path:
+    """Return the directory of the ``holdfast`` package (an installed one, or this repository's)."""
     spec = importlib.util.find_spec("holdfast")
     if spec is not None and spec.origin is not None:
-        return Path(spec.origin).parent.parent
-    return Path(__file__).resolve().parents[2] / "src"
+        return Path(spec.origin).parent
+    return Path(__file__).resolve().parents[2] / "src" / "holdfast"
 
 
 def build(python: str, root: Path) -> Environment:
@@ -91,7 +92,10 @@ def build(python: str, root: Path) -> Environment:
     )
     purelib, version = answer.stdout.split()
     Path(purelib, "conformance_hook.py").write_text(HOOK)
-    Path(purelib, "conformance.pth").write_text(f"{package_root()}\nimport conformance_hook\n")
+    packages = root / "packages"  # holdfast alone: where cloudpickle is, more can be pickled than the suite expects
+    packages.mkdir()
+    (packages / "holdfast").symlink_to(package())
+    Path(purelib, "conformance.pth").write_text(f"{packages}\nimport conformance_hook\n")
     wrappers = root / "wrappers"
     wrappers.mkdir()
     for method in ("fork", "spawn", "forkserver"):
