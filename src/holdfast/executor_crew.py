@@ -74,6 +74,8 @@ before_exit(_at_exit)
 class Results(Stream):
     """The job of `ProcessExecutor.map`."""
 
+    pulled = True
+
     @staticmethod
     def error_of(told: Told) -> BaseException:
         """The exception that the caller of an executor gets for a failed task."""
@@ -83,7 +85,9 @@ class Results(Stream):
 
 
 def results(crew: Crew, job: Stream, rounds: Iterator[Any], given: int, end: float | None) -> Iterator[Any]:
-    """The results of `ProcessExecutor.map`; takes another round of arguments for each one used.
+    """The results of `ProcessExecutor.map`, after a first item to begin with; each takes another round of arguments.
+
+    It has to be begun: else what is at its end would not be done when it is dropped.
 
     Args:
         crew: who works.
@@ -94,9 +98,12 @@ def results(crew: Crew, job: Stream, rounds: Iterator[Any], given: int, end: flo
 
     Raises:
         TimeoutError: a result did not come in time.
+        RuntimeError: there is another round, and the executor was shut down.
         BaseException: what a call raised, or how its worker died.
     """
+    coming = not job.ended
     try:
+        yield None
         while True:
             try:
                 run = job.take(None if end is None else max(0.0, end - time.monotonic()))
@@ -107,10 +114,11 @@ def results(crew: Crew, job: Stream, rounds: Iterator[Any], given: int, end: flo
             values = run.values
             values.reverse()
             for place in range(len(values)):
-                if not job.ended:
+                if coming:
                     more = list(islice(rounds, 1))
                     given += len(more)
                     if not more:
+                        coming = False
                         job.tell_total(given)
                     crew.feed(job, more, credit=None, ended=not more)
                 if place in run.failed:

@@ -349,8 +349,10 @@ class ProcessExecutor(Executor):
         job.ended = buffersize is None or len(values) < buffersize
         if job.ended:
             job.tell_total(len(values))
+        results = executor_crew.results(self._crew, job, iter(()) if job.ended else rounds, len(values), end)
+        next(results)
         self._crew.submit(job)
-        return executor_crew.results(self._crew, job, iter(()) if job.ended else rounds, len(values), end)
+        return results
 
     def stats(self) -> PoolStats:
         """Counts of workers and tasks, at this moment; they stay there after the end.

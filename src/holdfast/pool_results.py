@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from _thread import allocate_lock
 from collections import deque
 from functools import partial
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from holdfast.crew.plan import Trade
 
 _LONGEST = threading.TIMEOUT_MAX
-_WORTH_WAITING = 0.001  # seconds in which arguments are collected before they are given
 
 __all__ = ["AsyncResult", "IMapIterator", "IMapUnorderedIterator", "MapResult"]
 
@@ -393,6 +391,15 @@ class Stream(Job):
             self._condition.notify_all()
 
 
+class _Failed:
+    """What an iterator raises in place of a result."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
 class IMapIterator:
     """Iterates over the results of ``imap``, in order.
 
@@ -408,18 +415,18 @@ class IMapIterator:
         self._pool, self._crew, self._stream = pool, crew, stream
         self._step = max(1, window // 4)
         self._used = 0
-        self._values: deque[Any] = deque()  # of the run that is being used
-        self._failed: frozenset[int] = frozenset()
-        self._place = 0
+        self._lock = allocate_lock()
+        self._values: deque[Any] = deque()  # results that were fetched; failures are wrapped
         if isinstance(values, (list, tuple, range, str, bytes)):
-            stream.waiting = Shelf(list(values))
+            given = list(values)
+            stream.waiting = Shelf(given)
             stream.ended = True
             stream.credit = window
-            stream.tell_total(len(values))
+            stream.tell_total(len(given))
             crew.submit(stream)
             return
-        crew.submit(stream)
         arguments = (crew, stream, iter(values), window)
+        crew.submit(stream)
         threading.Thread(target=_feed, args=arguments, name="holdfast-pool-feed", daemon=True).start()
 
     def __iter__(self) -> Iterator[Any]:
@@ -436,30 +443,36 @@ class IMapIterator:
             multiprocessing.TimeoutError: it did not come in time.
             BaseException: what the task raised, `WorkerDied` if its worker died.
         """
-        failed = self._failed
-        while not self._values:
-            self._fetch(timeout)
-            failed = self._failed
-        value = self._values.popleft()
-        if failed:
-            self._place += 1
-            if self._place - 1 in failed:
-                raise value
+        values = self._values
+        while True:  # other threads may take from it, too
+            try:
+                value = values.popleft()
+            except IndexError:
+                self._fetch(timeout)
+            else:
+                break
+        if type(value) is _Failed:
+            raise value.error
         return value
 
     def _fetch(self, timeout: float | None) -> None:
         """Take the next run of results, which counts as used, and leave to have as many more under way."""
         stream = self._stream
         run = stream.take(timeout)
-        self._values, self._failed, self._place = deque(run.values), run.failed, 0
-        self._used += len(run.values)
-        if stream.credit is not None and self._used >= self._step:
-            self._crew.feed(stream, credit=self._used)
-            self._used = 0
+        values = run.values
+        if run.failed:
+            values = [_Failed(value) if at in run.failed else value for at, value in enumerate(values)]
+        self._values.extend(values)
+        if stream.credit is None:
+            return
+        with self._lock:
+            self._used += len(values)
+            used = self._used if self._used >= self._step else 0
+            self._used -= used
+        if used:
+            self._crew.feed(stream, credit=used)
 
     def __next__(self) -> Any:  # noqa: ANN401 - as above
-        if self._values and not self._failed:
-            return self._values.popleft()
         return self.next()
 
     def __del__(self) -> None:
@@ -476,7 +489,10 @@ class IMapUnorderedIterator(IMapIterator):
 
 
 def _feed(crew: Crew, stream: Stream, values: Iterator[Any], window: int) -> None:
-    """Give the arguments of an iterator, as far as they may be given."""
+    """Give the arguments of an iterator, as far as they may be given.
+
+    Each chunk at once: the iterator's next step may wait for what becomes of it.
+    """
     fed = 0
     error: BaseException | None = None
     more = True
@@ -485,18 +501,20 @@ def _feed(crew: Crew, stream: Stream, values: Iterator[Any], window: int) -> Non
         if room < 1:  # the stream was told how it ends
             crew.feed(stream, credit=None, ended=True)
             return
-        batch: list[Any] = []
-        until = time.perf_counter() + _WORTH_WAITING
-        try:
-            while len(batch) < room and not (batch and time.perf_counter() > until):
-                batch.append(next(values))
-        except StopIteration:
-            more = False
-        except BaseException as raised:  # noqa: BLE001 - it is the users' iterator
-            more, error = False, raised
-            del batch[max(0, (fed + len(batch)) // stream.chunk * stream.chunk - fed) :]  # a chunk is whole or not sent
-        fed += len(batch)
-        crew.feed(stream, batch, credit=None)
+        until = fed + room
+        while more and fed < until:
+            batch: list[Any] = []
+            try:
+                while len(batch) < stream.chunk:
+                    batch.append(next(values))
+            except StopIteration:
+                more = False
+            except BaseException as raised:  # noqa: BLE001 - it is the users' iterator
+                more, error = False, raised
+                batch.clear()  # a chunk is whole or not sent
+            fed += len(batch)
+            if batch:
+                crew.feed(stream, batch, credit=None)
     stream.tell_total(fed, error)
     crew.feed(stream, credit=None, ended=True)
 

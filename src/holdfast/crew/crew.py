@@ -45,7 +45,7 @@ from holdfast.crew.tally import Tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from holdfast.crew.deaths import Death
@@ -202,14 +202,22 @@ class Crew(Giving):
             self._need_more(calls)
             self._hand_out(calls)
 
-    def feed(self, job: Job, values: Iterable[Any] = (), *, credit: int | None = 0, ended: bool = False) -> None:
-        """Add arguments to a job, or leave to have more of its results under way; ``credit=None`` lifts the bound."""
+    def feed(self, job: Job, values: Sequence[Any] = (), *, credit: int | None = 0, ended: bool = False) -> None:
+        """Add arguments to a job, or leave to have more of its results under way; ``credit=None`` lifts the bound.
+
+        Raises:
+            RuntimeError: arguments for a job that is `Job.pulled`, and the crew is closed.
+        """
         with self._change() as calls:
+            if job.pulled and job.ended and values:
+                message = "cannot schedule new futures after shutdown"
+                raise RuntimeError(message)
             job.waiting.extend(values)
             job.ended = job.ended or ended
             if job.credit is not None:
                 job.credit = None if credit is None else job.credit + credit
-            self._hand_out(calls)
+            if not self.plan.full:  # else no worker has room
+                self._hand_out(calls)
             if self._over():
                 calls.append(self.wake)
 
@@ -238,6 +246,7 @@ class Crew(Giving):
                 self.state = CLOSED
             for job in self.plan.jobs:
                 job.credit = None
+                job.ended = job.ended or job.pulled
             if self.broken is None:
                 self._hand_out(calls)
             calls.append(self.wake)
@@ -251,15 +260,18 @@ class Crew(Giving):
             # Each worker is left one, also those that have not got round to it: what was submitted first is done.
             slips = self.plan.take_singles(sum(not hand.batches for hand in self.plan.hands.values()))
             jobs = {*self.plan.jobs, *(batch.job for batch in self.plan.again)}
-            calls += [partial(job.end, reason) for job in jobs if self.plan.abandon(job)]
+            unended = {job for job in jobs if not job.ended}
+            calls += [partial(job.end, reason) for job in jobs if self.plan.abandon(job) or job in unended]
             self._hand_out(calls)
             calls.append(self.wake)
         return slips
 
     def abandon(self, job: Job) -> None:
         """Forget what of a job nobody was given."""
-        with self._change():
+        with self._change() as calls:
             self.plan.abandon(job)
+            if self._over():
+                calls.append(self.wake)
 
     def stats(self) -> PoolStats:
         """Counts, at this moment."""
@@ -668,7 +680,7 @@ class Crew(Giving):
     def _fail_all(self, reason: Callable[[], BaseException], calls: Calls) -> None:
         plan = self.plan
         batches = [*(b for hand in plan.hands.values() for b in hand.batches), *plan.again]
-        jobs = {id(b.job): b.job for b in batches} | {id(job): job for job in plan.jobs}
+        jobs = {id(b.job): b.job for b in batches} | {id(job): job for job in plan.jobs if not job.is_given()}
         for job in jobs.values():
             calls.append(ending(job, reason))
         calls += [settling(single.slip, reason) for single in plan.singles]

@@ -20,7 +20,7 @@ from functools import partial
 
 from holdfast import _core
 from holdfast.crew import TERMINATED, cargo, ledger, worker
-from holdfast.crew.endings import Doom, failing, terminated
+from holdfast.crew.endings import Doom, failing, shielded, terminated
 from holdfast.crew.interrupts import HeldBack
 
 TYPE_CHECKING = False
@@ -72,7 +72,7 @@ class _Change:
             if must_wake:
                 crew.wake()
             for call in self._calls:
-                call()
+                shielded(call)
         finally:
             self._held.__exit__(kind, value, traceback)
 

@@ -92,6 +92,7 @@ class Job:
 
     waiting: Any = ()  # arguments not given to anybody yet: a Line or a Shelf
     ended = False  # no more arguments will come
+    pulled = False  # arguments come only as results are used: none after the crew is closed
     given = 0
     credit: int | None = None  # how many more may be given before results are used; None: any number
     cost: float | None = None  # seconds a task, measured
@@ -115,6 +116,10 @@ class Job:
         self.name = name
         self.function, self.reference, self.call, self.chunk = function, reference, call, chunk
         self.timeout, self.retries = timeout, retries
+
+    def is_given(self) -> bool:
+        """Whether all of it was given to workers."""
+        return self.ended and not self.waiting
 
     def number(self, index: int) -> int:
         """What a task is called in messages."""
@@ -357,8 +362,10 @@ class Plan:
     def next_job(self) -> Job | None:
         """The first job with something to give; jobs that have given all are forgotten."""
         jobs = self.jobs
-        while jobs and not jobs[0].waiting and jobs[0].ended:
+        while jobs and jobs[0].is_given():
             jobs.popleft()
+        if len(jobs) > 1 and any(job.is_given() for job in jobs):  # behind one that waits for arguments, maybe for long
+            self.jobs = jobs = deque(job for job in jobs if not job.is_given())
         for job in jobs:
             if job.waiting and job.credit != 0:
                 return job

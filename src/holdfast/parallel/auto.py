@@ -186,6 +186,8 @@ class AutoTeam(Team):
         moving, obstacle = _moving(self._last)
         gil = getattr(sys, "_is_gil_enabled", lambda: True)()
         with self._mutex:
+            if self.closed or job.dropped:  # whoever was to release what is hired here may have been and gone
+                return
             left = None if job.total is None else job.total - job.given
             sample = Sample(self._tasks, self._wall, self._cpu, moving, obstacle, left, self._is_warm(), gil)
             on, reason = decide(sample)
