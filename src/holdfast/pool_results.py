@@ -514,7 +514,7 @@ def _feed(crew: Crew, stream: Stream, values: Iterator[Any], window: int) -> Non
                 batch.clear()  # a chunk is whole or not sent
             fed += len(batch)
             if batch:
-                crew.feed(stream, batch, credit=None)
+                crew.offer(stream, batch)
     stream.tell_total(fed, error)
     crew.feed(stream, credit=None, ended=True)
 

@@ -61,6 +61,7 @@ _MANY = 256  # messages taken at a time
 _LONGEST_PAUSE = 0.1  # seconds between such looks when they find nothing
 _FALSE_STARTS = 8  # workers in a row that end by themselves before they are ready
 _KILLED_STARTS = 100  # the same, killed
+_MOMENT = 0.0005  # seconds in which what is offered is collected, while all have something to do
 _GRACE = 0.2  # seconds between SIGTERM and SIGKILL
 
 _alive: set[Crew] = set()  # whose workers have not ended
@@ -145,6 +146,7 @@ class Crew(Giving):
         self._false_starts = 0.0
         self._doomed: dict[int, Doom] = {}  # by hand
         self._pause = STUCK  # seconds until ledgers are looked into again, if need be
+        self._offered = 0.0  # when something was handed out by `offer`, on the monotonic clock
         self._until = 0.0  # when the pump looks around by itself, on the monotonic clock; 0 while it does so
         self.finished = False  # the pump will not look around any more
         self.tally = Tally()
@@ -220,6 +222,19 @@ class Crew(Giving):
                 self._hand_out(calls)
             if self._over():
                 calls.append(self.wake)
+
+    def offer(self, job: Job, values: Sequence[Any]) -> None:
+        """Add arguments to a job that come one by one: they go at once to who is idle, else a moment's together.
+
+        While all have something to do, each result that comes has the pump hand out what waits.
+        """
+        now = time.monotonic()
+        with self._change() as calls:
+            job.waiting.extend(values)
+            if self.plan.full or (now - self._offered < _MOMENT and not self.plan.has_idle()):
+                return
+            self._offered = now
+            self._hand_out(calls)
 
     def later(self, call: Callable[[], object]) -> None:
         """Have the pump call something: for finalizers, which may run at any moment, in the midst of anything."""

@@ -202,7 +202,7 @@ class Giving:
             return
         if self._inbox:  # filled before `full` was taken back
             self._hand_out(calls)
-        elif any(hand.open and not hand.batches for hand in plan.hands.values()):
+        elif plan.has_idle():
             self._spread(calls)
 
     def _take_from_the_plan(self, given: dict[int, tuple[Hand, Batch]], error: BaseException, calls: Calls) -> None:

@@ -371,6 +371,10 @@ class Plan:
                 return job
         return None
 
+    def has_idle(self) -> bool:
+        """Whether somebody has nothing to do."""
+        return any(hand.open and not hand.batches for hand in self.hands.values())
+
     def free_hand(self, job: Job | None) -> Hand | None:
         """The hand that should get the next batch: the one with the least to do, if it has room.
 

@@ -140,6 +140,10 @@ class ThreadCrew:
         if in_vain:
             job.end(self._reason())
 
+    def offer(self, job: Job, values: Iterable[Any]) -> None:
+        """Add arguments that come one by one."""
+        self.feed(job, values, credit=None)
+
     def later(self, call: Callable[[], object]) -> None:
         """Have a thread call something: for finalizers, which may run at any moment, in the midst of anything."""
         if os.getpid() == self.pid:
