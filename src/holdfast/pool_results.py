@@ -444,13 +444,14 @@ class IMapIterator:
             BaseException: what the task raised, `WorkerDied` if its worker died.
         """
         values = self._values
-        while True:  # other threads may take from it, too
+        while True:
+            if not values:
+                self._fetch(timeout)
             try:
                 value = values.popleft()
-            except IndexError:
-                self._fetch(timeout)
-            else:
-                break
+            except IndexError:  # another thread took it
+                continue
+            break
         if type(value) is _Failed:
             raise value.error
         return value
