@@ -13,14 +13,13 @@ from holdfast.crew import TERMINATED
 from holdfast.crew.crew import Crew, before_exit
 from holdfast.crew.interrupts import HeldBack
 from holdfast.crew.trades import Trades
+from holdfast.futures import TaskFuture
 from holdfast.pool_results import Stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
-
-    from holdfast.crew.failures import Told
 
 __all__ = ["Crew", "HeldBack", "Results", "Trades", "is_exiting", "keep", "results"]
 
@@ -75,13 +74,7 @@ class Results(Stream):
     """The job of `ProcessExecutor.map`."""
 
     pulled = True
-
-    @staticmethod
-    def error_of(told: Told) -> BaseException:
-        """The exception that the caller of an executor gets for a failed task."""
-        from holdfast import executor_errors  # noqa: PLC0415 - only where something failed
-
-        return executor_errors.error_of(told)
+    error_of = staticmethod(TaskFuture.error_of)
 
 
 def results(crew: Crew, job: Stream, rounds: Iterator[Any], given: int, end: float | None) -> Iterator[Any]:

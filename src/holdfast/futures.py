@@ -325,6 +325,7 @@ class ProcessExecutor(Executor):
         Raises:
             ValueError: a number is less than one.
             TimeoutError: a result did not come in time (by the iterator, as what follows).
+            RuntimeError: with `buffersize`, there are more calls, and the executor was shut down.
             BaseException: what a call raised, or how its worker died.
         """
         from holdfast import executor_crew  # noqa: PLC0415 - as above

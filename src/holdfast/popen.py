@@ -211,7 +211,9 @@ def prepare(method: str) -> None:
         from multiprocessing import resource_tracker  # noqa: PLC0415 - only where it is of use
 
         resource_tracker.ensure_running()  # at once: what the server's start has to load takes as long as its own
-        load(method).prepare()
+        module = load(method)
+        if method == "forkserver":
+            module.prepare()
     except OSError as error:
         _raise_if_no_room(error, f"what the start method {method} needs")
         raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from multiprocessing import popen_spawn_posix, resource_tracker
+from multiprocessing import popen_spawn_posix
 
 from holdfast.boarding import Passenger
 from holdfast.popen import Reporting
@@ -12,18 +12,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
-__all__ = ["SpawnPopen", "is_installed", "prepare"]
+__all__ = ["SpawnPopen", "is_installed"]
 
 
 def is_installed() -> bool:
     """Whether holdfast stands behind ``multiprocessing`` here."""
     module = sys.modules.get("holdfast.install")
     return module is not None and module.is_installed()
-
-
-def prepare() -> None:
-    """Start the process that every child by a fresh interpreter is told of."""
-    resource_tracker.ensure_running()
 
 
 class SpawnPopen(Reporting, popen_spawn_posix.Popen):

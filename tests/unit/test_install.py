@@ -232,20 +232,25 @@ def test_import_loads_multiprocessing_and_nothing_else():
 
 
 NAMED = """
-import sys
-from holdfast import {name}
+import sys, holdfast
+{named}
 
 def report():
-    behind = ("holdfast.crew.crew", "holdfast.executor_crew", "holdfast.parallel.warm_pools", "holdfast.pool")
-    print(*(name for name in behind if name in sys.modules), flush=True)
+    print(*(name for name in {behind} if name in sys.modules), flush=True)
 
 if __name__ == "__main__":
     report()
-    import holdfast
     child = holdfast.get_context("spawn").Process(target=report)
     child.start()
     child.join()
 """
+
+
+def _loaded(path, named, behind):
+    """Which modules of some a program has, and a child of it."""
+    path.write_text(NAMED.format(named=named, behind=behind))
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, check=True)
+    return done.stdout
 
 
 @pytest.mark.parametrize(
@@ -258,23 +263,8 @@ if __name__ == "__main__":
     ],
 )
 def test_name_loads_what_is_behind_it_but_not_in_children(name, behind, tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text(NAMED.format(name=name))
-    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True)
-    assert done.stdout == f"{behind}\n\n"
-
-
-FORESEEN = """
-import sys, holdfast
-{named}
-def report():
-    print("holdfast.popen_served" in sys.modules, flush=True)
-if __name__ == "__main__":
-    report()
-    child = holdfast.get_context("spawn").Process(target=report)
-    child.start()
-    child.join()
-"""
+    modules = ("holdfast.crew.crew", "holdfast.executor_crew", "holdfast.parallel.warm_pools", "holdfast.pool")
+    assert _loaded(tmp_path / "program.py", f"from holdfast import {name}", modules) == f"{behind}\n\n"
 
 
 @pytest.mark.parametrize(
@@ -285,10 +275,8 @@ if __name__ == "__main__":
     ],
 )
 def test_start_method_that_is_named_is_loaded_but_not_in_children(named, tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text(FORESEEN.format(named=named))
-    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True)
-    assert done.stdout == "True\nFalse\n"
+    module = "holdfast.popen_served"
+    assert _loaded(tmp_path / "program.py", named, (module,)) == f"{module}\n\n"
 
 
 INSTANCES = """
